@@ -1,0 +1,63 @@
+# make reproduce   set up, then run every experiment and write the report
+# make test        set up, then lint, types, import contracts and tests
+# Both need only Python 3.11 or newer with pip, and make. A second run installs nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= reproduction
+INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: reproduce quick test fast lint bench lock clean
+.DELETE_ON_ERROR:
+
+reproduce: $(VENV)/.reproduce
+	$(BIN)/localgrad reproduce --out $(OUT)
+
+quick: $(VENV)/.reproduce
+	$(BIN)/localgrad reproduce --quick --out $(OUT)
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+# Without the slow tests.
+fast: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks
+
+# Write constraints.txt anew from what is installed; no addresses, and not PyTorch, which only the benchmarks use.
+lock: $(VENV)/.test $(VENV)/.bench
+	$(BIN)/python -m pip freeze --exclude-editable \
+	  | grep -E '^[A-Za-z0-9._-]+==' | grep -viE '^(torch|triton|nvidia.*|localgrad)==' > constraints.new
+	mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) $(OUT) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# A virtual environment; where the venv module lacks ensurepip, virtualenv makes one.
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "localgrad needs Python 3.11 or newer; name one with PYTHON=...")'
+	$(PYTHON) -m venv $(VENV) || (rm -rf $(VENV) && $(PYTHON) -m pip install --quiet --user virtualenv && $(PYTHON) -m virtualenv --quiet $(VENV))
+
+$(VENV)/.reproduce: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing localgrad into $(VENV) (once; a few minutes) ..."
+	$(INSTALL) -e '.[reproduce,connectome]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing localgrad and its test tools into $(VENV) (once; a few minutes) ..."
+	$(INSTALL) -e '.[reproduce,connectome,test]'
+	@touch $@ $(VENV)/.reproduce
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the benchmarks' peers into $(VENV) (once; a few minutes) ..."
+	$(INSTALL) -e '.[reproduce,connectome,bench]'
+	@touch $@

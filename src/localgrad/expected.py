@@ -1,0 +1,328 @@
+r"""The exact expected update of any linear network under any rule, without sampling.
+
+Student and teacher form one *error system* `𝐀 = [A, −A*]`, `𝐖 = diag(W, W*)`, `𝐁 = [B; B*]`, whose output is the
+error. A rule enters only through its feedback `F` and propagator `M`. For an infinite horizon
+
+    Q = 𝐁 Bᵀ + 𝐖 Q Wᵀ,   S = Σ_{j<lags} (M^j)ᵀ Fᵀ 𝐀 𝐖^j,
+    ΔA = 𝐀 Q,   ΔB = S 𝐁,   ΔW = S 𝐖 Q,
+
+where `Q` says how strongly the states of both networks follow the student's and `S` what credit they get. They
+exist when `ρ(W), ρ(W*) < 1` and, with all lags kept, `ρ(M)ρ(W), ρ(M)ρ(W*) < 1`. Finite horizons, and large networks
+with few outputs, go lag by lag (`lagwise.py`). Which algorithm serves which size was measured: docs/decisions.md.
+
+Source: docs/theory.md, sections 1–3; the paper's equations 9–12 for aligned networks.
+"""
+
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from localgrad.lagwise import loss_by_lags, update_by_lags
+from localgrad.network import LinearRNN, spectral_radius
+from localgrad.rules import Propagator, Rule
+from localgrad.stein import (
+    is_elementwise,
+    operator_norm_bound,
+    sum_all_lags,
+    sum_first_lags,
+    transpose_times,
+)
+
+Loss = Literal["final", "sequence"]
+Method = Literal["auto", "doubling", "lags"]
+
+# Lag-by-lag sums win over the Stein equations from this size on, for at most this share of outputs.
+_LAGS_FROM_HIDDEN = 128
+_LAGS_UP_TO_OUTPUTS = 1 / 32
+
+
+def expected_update(
+    rule: Rule,
+    student: LinearRNN,
+    teacher: LinearRNN,
+    *,
+    horizon: int | None = None,
+    loss: Loss = "final",
+    method: Method = "auto",
+) -> LinearRNN:
+    r"""The exact expected update `(ΔA, ΔW, ΔB)` of a rule; a learning step is `θ ← θ − η Δθ`.
+
+    **Arguments:**
+
+    - `rule`: feedback of shape `"output hidden"`.
+    - `student`, `teacher`: `LinearRNN`s with the same input and output sizes; hidden sizes may differ.
+    - `horizon`: number of steps `T ≥ 1`, or `None` for the limit `T → ∞`.
+    - `loss`: `"final"` for `½E‖ε_T‖²`, `"sequence"` for its mean over `t = 1 … T`. They agree for `T → ∞`.
+    - `method`: `"doubling"` (Stein equations; infinite horizon only), `"lags"`, or `"auto"` to choose by size.
+        Under `jax.jit` and `jax.vmap`, `"auto"` takes `"doubling"` for every infinite horizon.
+
+    **Returns:** a `LinearRNN` holding the update, of the student's shapes.
+
+    **Raises:** `ValueError` for shapes that do not fit, NaN or infinite entries, and spectral radii for which the
+    infinite-horizon update does not exist. Under `jax.jit` and `jax.vmap`, where values cannot be inspected, an update
+    that does not exist comes back as NaN throughout.
+
+    Source: docs/theory.md, section 3.
+
+    >>> import localgrad as lg
+    >>> student, teacher = lg.LinearRNN([[1.0]], [[0.0]], [[1.0]]), lg.LinearRNN([[2.0]], [[0.0]], [[1.0]])
+    >>> lg.expected_update(lg.BPTT(), student, teacher).A.tolist()
+    [[-1.0]]
+    """
+    _check_problem(student, teacher, horizon, loss, method)
+    _check_rule(rule, student)
+    if _is_traced(rule, student, teacher):
+        method = "doubling" if method == "auto" and horizon is None else method
+        update, exists = _update(rule, student, teacher, horizon, loss, method)
+        return jax.tree.map(lambda x: jnp.where(exists, x, jnp.nan), update)
+    chosen = _choose(student, horizon) if method == "auto" else method
+    split = _split_rule(rule)
+    update, exists = _compiled_update(*split, student, teacher, horizon, loss, chosen)
+    if not exists and chosen == "lags" and horizon is None:
+        # More lags than the buffer holds (spectral radius close to 1), or no update at all.
+        update, exists = _compiled_update(*split, student, teacher, horizon, loss, "doubling")
+    if not exists:
+        _explain(rule, student, teacher, horizon)
+    return update
+
+
+def expected_loss(
+    student: LinearRNN, teacher: LinearRNN, *, horizon: int | None = None, loss: Loss = "final"
+) -> Float[Array, ""]:
+    r"""The exact expected loss `½E‖ε_T‖²` (or its mean over the sequence), half the squared H2 norm for `T → ∞`.
+
+    Arguments and errors as in `expected_update`; under `jax.jit` a loss that does not exist comes back as infinity.
+    Differentiable in both modes; BPTT's update is its gradient. For an infinite horizon it is a difference of
+    variances, with an absolute rounding error of about machine precision times the teacher's variance.
+
+    Source: docs/theory.md, sections 1 and 3.
+
+    >>> import localgrad as lg
+    >>> float(lg.expected_loss(lg.LinearRNN([[1.0]], [[0.0]], [[1.0]]), lg.LinearRNN([[2.0]], [[0.0]], [[1.0]])))
+    0.5
+    """
+    _check_problem(student, teacher, horizon, loss, "auto")
+    if _is_traced(student, teacher):
+        return _loss(student, teacher, horizon, loss)
+    value = _compiled_loss(student, teacher, horizon, loss)
+    if not jnp.isfinite(value):
+        _explain(None, student, teacher, horizon)
+    return value
+
+
+# --- infinite horizon, closed form -----------------------------------------------------------------------------------
+
+
+class _System(NamedTuple):
+    """The matrices whose powers are needed. `M` is `None` where it is `W` itself, so that one squaring serves both."""
+
+    W: Array
+    W_star: Array
+    M: Array | None
+
+
+class _Sums(NamedTuple):
+    """`S` and `Q` of the module's text, split at the border between student and teacher. `None` where not summed."""
+
+    own_credit: Array | None  # Σ (M^j)ᵀ Fᵀ A W^j
+    teacher_credit: Array | None  # Σ (M^j)ᵀ Fᵀ A* W*^j
+    own_states: Array  # Σ W^i B (W^i B)ᵀ, the paper's P
+    cross_states: Array  # Σ W*^i B* (W^i B)ᵀ
+    teacher_states: Array | None = None  # Σ W*^i B* (W*^i B*)ᵀ; only the loss needs it
+
+
+def _advance(system: _System, sums: _Sums) -> _Sums:
+    """One lag more: `S → Mᵀ S 𝐖`, `Q → 𝐖 Q Wᵀ`."""
+    W, W_star, M = system
+    M = W if M is None else M
+
+    def credit(S: Array | None, right: Array) -> Array | None:
+        return None if S is None else transpose_times(M, S) @ right
+
+    return _Sums(
+        credit(sums.own_credit, W),
+        credit(sums.teacher_credit, W_star),
+        W @ sums.own_states @ W.mT,
+        W_star @ sums.cross_states @ W.mT,
+        None if sums.teacher_states is None else W_star @ sums.teacher_states @ W_star.mT,
+    )
+
+
+def _contraction(system: _System) -> Array:
+    own, theirs = operator_norm_bound(system.W), operator_norm_bound(system.W_star)
+    carrier = own if system.M is None else operator_norm_bound(system.M)
+    return jnp.maximum(jnp.maximum(own, theirs), carrier) * jnp.maximum(own, theirs)
+
+
+def _closed_form(rule: Rule, student: LinearRNN, teacher: LinearRNN) -> tuple[LinearRNN, Array]:
+    (A, W, B), (A_star, W_star, B_star) = _matrices(student), _matrices(teacher)
+    Ft, M = rule.feedback(A).mT, rule.propagator(W)
+    first = _Sums(Ft @ A, Ft @ A_star, B @ B.mT, B_star @ B.mT)
+    scalar = rule.lags is None and M.shape[-2:] == (1, 1)
+    if scalar or rule.lags is not None:
+        states_only = first._replace(own_credit=None, teacher_credit=None)
+        system = _System(W, W_star, M if scalar else jnp.zeros((1, 1), W.dtype))
+        sums, exists = sum_all_lags(_advance, _contraction, system, states_only)
+        credit = partial(_scalar_credit, M, Ft) if rule.lags is None else partial(_first_lags_credit, rule.lags, M, Ft)
+        sums = sums._replace(own_credit=credit(A, W), teacher_credit=credit(A_star, W_star))
+    else:
+        system = _System(W, W_star, None if _is_plain_jacobian(rule.propagator) else M)
+        sums, exists = sum_all_lags(_advance, _contraction, system, first)
+    P, P_cross, S, S_star = sums.own_states, sums.cross_states, sums.own_credit, sums.teacher_credit
+    update = LinearRNN(
+        A @ P - A_star @ P_cross,
+        (S @ W) @ P - (S_star @ W_star) @ P_cross,
+        S @ B - S_star @ B_star,
+    )
+    return update, exists > 0
+
+
+def _scalar_credit(m: Array, Ft: Array, A: Array, W: Array) -> Array:
+    """`Σ_j m^j Fᵀ A W^j = Fᵀ A (I − m W)⁻¹`: one solve with as many right-hand sides as outputs."""
+    return Ft @ jnp.linalg.solve(jnp.eye(W.shape[-1], dtype=W.dtype) - (m * W).mT, A.mT).mT
+
+
+def _first_lags_credit(lags: int, M: Array, Ft: Array, A: Array, W: Array) -> Array:
+    def advance(matrices: tuple[Array, Array], S: Array) -> Array:
+        return transpose_times(matrices[0], S) @ matrices[1]
+
+    return sum_first_lags(advance, (M, W), Ft @ A, lags)
+
+
+def _is_plain_jacobian(propagator: Propagator) -> bool:
+    plain = isinstance(propagator.full, int) and propagator.full == 1
+    return plain and propagator.diagonal is None and propagator.decay is None
+
+
+def _closed_form_loss(student: LinearRNN, teacher: LinearRNN) -> Array:
+    (A, W, B), (A_star, W_star, B_star) = _matrices(student), _matrices(teacher)
+    first = _Sums(None, None, B @ B.mT, B_star @ B.mT, B_star @ B_star.mT)
+    sums, exists = sum_all_lags(_advance, _contraction, _System(W, W_star, jnp.zeros((1, 1), W.dtype)), first)
+    own, cross, theirs = sums.own_states, sums.cross_states, sums.teacher_states
+    variance = jnp.sum((A @ own) * A) - 2 * jnp.sum((A_star @ cross) * A) + jnp.sum((A_star @ theirs) * A_star)
+    return jnp.where(exists > 0, variance / 2, jnp.inf)
+
+
+def _matrices(network: LinearRNN) -> tuple[Array, Array, Array]:
+    return network.A, network.W, network.B
+
+
+# --- dispatch --------------------------------------------------------------------------------------------------------
+
+
+def _update(rule: Rule, student: LinearRNN, teacher: LinearRNN, horizon: int | None, loss: str, method: str) -> Any:
+    if method == "doubling":
+        return _closed_form(rule, student, teacher)
+    F, M = rule.feedback(student.A), rule.propagator(student.W)
+    update, exists = update_by_lags(student, teacher, F, M, rule.lags, horizon, loss)
+    finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(update)])
+    return update, exists & jnp.all(finite)
+
+
+def _loss(student: LinearRNN, teacher: LinearRNN, horizon: int | None, loss: str) -> Array:
+    if horizon is None:
+        return _closed_form_loss(student, teacher)
+    return loss_by_lags(student, teacher, horizon, loss)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 5, 6, 7))
+def _compiled_update(
+    structure: Any,
+    whole: Any,
+    numbers: Any,
+    student: LinearRNN,
+    teacher: LinearRNN,
+    horizon: Any,
+    loss: str,
+    method: str,
+) -> Any:
+    leaves = [number if fixed is None else fixed for fixed, number in zip(whole, numbers, strict=True)]
+    return _update(jax.tree.unflatten(structure, leaves), student, teacher, horizon, loss, method)
+
+
+_compiled_loss = jax.jit(_loss, static_argnums=(2, 3))
+
+
+def _split_rule(rule: Rule) -> tuple[Any, Any, Any]:
+    """The rule's structure, its whole numbers (the 1 of `M = J`) and its other numbers.
+
+    The first two shape the compiled program; a new decay does not compile anew.
+    """
+    leaves, structure = jax.tree.flatten(rule)
+    whole = tuple(x if isinstance(x, int) else None for x in leaves)
+    return structure, whole, tuple(None if isinstance(x, int) else x for x in leaves)
+
+
+def _choose(student: LinearRNN, horizon: int | None) -> str:
+    output, hidden, _ = student.sizes
+    few_outputs = output <= _LAGS_UP_TO_OUTPUTS * hidden
+    return "lags" if horizon is not None or (hidden >= _LAGS_FROM_HIDDEN and few_outputs) else "doubling"
+
+
+def _is_traced(*trees: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check_problem(student: LinearRNN, teacher: LinearRNN, horizon: Any, loss: str, method: str) -> None:
+    (output, _, input), (output_star, _, input_star) = student.sizes, teacher.sizes
+    if (output, input) != (output_star, input_star):
+        raise ValueError(
+            f"student has {output} outputs and {input} inputs, teacher {output_star} and {input_star}; "
+            "they must agree (hidden sizes may differ)"
+        )
+    if horizon is not None and (isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or horizon < 1):
+        raise ValueError(f"horizon must be a whole number of at least 1 step, or None for infinity; got {horizon!r}")
+    if loss not in ("final", "sequence"):
+        raise ValueError(f"loss must be 'final' or 'sequence', got {loss!r}")
+    if method not in ("auto", "doubling", "lags"):
+        raise ValueError(f"method must be 'auto', 'doubling' or 'lags', got {method!r}")
+    if method == "doubling" and horizon is not None:
+        raise ValueError(f"method 'doubling' sums all lags; for horizon {horizon} use 'lags' or 'auto'")
+
+
+def _check_rule(rule: Rule, student: LinearRNN) -> None:
+    feedback, decay = rule.feedback.fixed, rule.propagator.decay
+    if feedback is not None and np.shape(feedback)[-2:] != student.A.shape[-2:]:
+        raise ValueError(
+            f"feedback has shape {np.shape(feedback)}, but must have that of A, {student.A.shape} (output × hidden)"
+        )
+    if decay is not None and np.ndim(decay) == 1 and np.size(decay) not in (1, student.W.shape[-1]):
+        raise ValueError(
+            f"decay has {np.size(decay)} entries, but the student {student.W.shape[-1]} hidden units; "
+            "give one number, or one for each unit"
+        )
+
+
+def _explain(rule: Rule | None, student: LinearRNN, teacher: LinearRNN, horizon: int | None) -> None:
+    """Raise the `ValueError` that says why an update or loss does not exist."""
+    named = [(f"{who}'s {letter}", x) for who, net in (("student", student), ("teacher", teacher))
+             for letter, x in zip("AWB", _matrices(net), strict=True)]  # fmt: skip
+    if rule is not None:
+        named += [("rule's parameters", x) for x in jax.tree.leaves(rule)]
+    for name, value in named:
+        if not np.all(np.isfinite(value)):
+            raise ValueError(f"{name} has an entry that is not finite; give finite numbers")
+    if horizon is not None:
+        raise ValueError(f"the update overflows at horizon {horizon}; shorten the horizon or scale down W")
+    radii = {"student": spectral_radius(student.W), "teacher": spectral_radius(teacher.W)}
+    for who, radius in radii.items():
+        if radius >= 1 - 1e-15:
+            raise ValueError(
+                f"the {who}'s W has spectral radius {radius:.6g}, but an infinite horizon needs it below 1; "
+                "scale W down or give a finite horizon"
+            )
+    M = rule.propagator(student.W) if rule is not None else jnp.zeros((1, 1))
+    carried = float(jnp.abs(M).max()) if is_elementwise(M) else spectral_radius(M)
+    if rule is None or rule.lags is not None or carried * max(radii.values()) < 1 - 1e-15:
+        raise ValueError("the update overflows in this floating-point precision; scale the weights down")
+    raise ValueError(
+        f"the propagator's spectral radius {carried:.6g} times that of W, {max(radii.values()):.6g}, is not below 1, "
+        "so an infinite horizon has no update; lower the decay, set lags or give a finite horizon"
+    )

@@ -1,0 +1,163 @@
+r"""Expected updates lag by lag: any finite horizon, and low-rank infinite ones.
+
+Write `E_k = A W^k B − A* W*^k B*` for the error in the `k`-th Markov parameter. Horizon and loss only weight
+these errors, `Ẽ_k = ω_k E_k` with `ω_k = 1` for `k < T` (final-step loss), `1 − k/T` (sequence loss) or
+`1` throughout (infinite horizon), and for every rule
+
+    L  = ½ Σ_k ω_k ‖E_k‖²              ΔA = Σ_k Ẽ_k (W^k B)ᵀ
+    ΔB = Σ_{j<lags} (M^j)ᵀ Fᵀ Ẽ_j      ΔW = Σ_{j<lags} (M^j)ᵀ Fᵀ D_j,   D_j = Σ_i Ẽ_{i+j+1} (W^i B)ᵀ.
+
+A forward pass makes the rows `A W^k`, `A* W*^k`, `F M^k` and from them `Ẽ_k`; a backward pass makes
+`D_j = Ẽ_{j+1} Bᵀ + D_{j+1} Wᵀ`. Cost `O(n² · output)` a lag, against the Stein equations' `O(n³)` a doubling.
+Both passes go by blocks of lags, so that their products are matrix–matrix.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from localgrad.network import LinearRNN
+from localgrad.stein import square, times
+
+# Lags in a block; from 8 to 64 the cost changes by less than a third (docs/decisions.md).
+BLOCK = 16
+# Lags an infinite horizon may take here before it is left to the Stein equations.
+MAX_LAGS = 1024
+
+
+class _Rows(NamedTuple):
+    """A block of rows `X N^k`, shape `"block output hidden"`, and the matrix `N^block` that moves it on."""
+
+    block: Array
+    stride: Array
+
+    def advance(self) -> "_Rows":
+        return _Rows(times(self.block, self.stride), self.stride)
+
+
+def _first_rows(X: Array, N: Array) -> _Rows:
+    block, power = X[None], N
+    while block.shape[0] < BLOCK:
+        block, power = jnp.concatenate([block, times(block, power)]), square(power)
+    return _Rows(block, power)
+
+
+class _Forward(NamedTuple):
+    """State of the forward pass: the three families of rows, and what the backward pass needs of them."""
+
+    student: _Rows
+    teacher: _Rows
+    credit: _Rows
+    errors: Array  # Ẽ, "block_index block output input"
+    credits: Array  # F M^j, "block_index block output hidden"
+    position: Array  # of the next block
+
+
+def weights(horizon: int | None, loss: str, num_lags: int, dtype: jnp.dtype) -> Array:
+    """`ω_k` for `k < num_lags` (see the module's text)."""
+    k = jnp.arange(num_lags, dtype=dtype)
+    if horizon is None:
+        return jnp.ones_like(k)
+    return jnp.where(k < horizon, 1.0 if loss == "final" else 1 - k / horizon, 0).astype(dtype)
+
+
+def update_by_lags(
+    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, lags: int | None, horizon: int | None, loss: str
+) -> tuple[LinearRNN, Array]:
+    """The expected update, and whether the sums are complete (always, for a finite horizon)."""
+    num_blocks = -(-(MAX_LAGS if horizon is None else horizon) // BLOCK)
+    omega = weights(horizon, loss, num_blocks * BLOCK, student.W.dtype).reshape(num_blocks, BLOCK)
+    forward = _forward_pass(student, teacher, F, M, omega, adaptive=horizon is None)
+    update = _backward_pass(student, forward, lags, adaptive=horizon is None)
+    return update, forward.position < num_blocks if horizon is None else jnp.array(True)
+
+
+def loss_by_lags(student: LinearRNN, teacher: LinearRNN, horizon: int, loss: str) -> Array:
+    """`½ Σ_k ω_k ‖E_k‖²` for a finite horizon."""
+    num_blocks = -(-horizon // BLOCK)
+    omega = weights(horizon, loss, num_blocks * BLOCK, student.W.dtype).reshape(num_blocks, BLOCK)
+
+    def add_block(state: tuple[_Rows, _Rows, Array], omega: Array) -> tuple[tuple[_Rows, _Rows, Array], None]:
+        own, theirs, total = state
+        E = own.block @ student.B - theirs.block @ teacher.B
+        total = total + jnp.sum(omega[:, None, None] * E * E) / 2
+        return (own.advance(), theirs.advance(), total), None
+
+    zero = jnp.zeros((), student.W.dtype)
+    start = (_first_rows(student.A, student.W), _first_rows(teacher.A, teacher.W), zero)
+    return jax.lax.scan(add_block, start, omega)[0][2]
+
+
+def _forward_pass(
+    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, omega: Array, *, adaptive: bool
+) -> _Forward:
+    num_blocks = omega.shape[0]
+    output, _, input = student.sizes
+    dtype = student.W.dtype
+
+    def record(state: _Forward) -> _Forward:
+        E = state.student.block @ student.B - state.teacher.block @ teacher.B
+        at = state.position
+        return _Forward(
+            state.student.advance(),
+            state.teacher.advance(),
+            state.credit.advance(),
+            state.errors.at[at].set(omega[at][:, None, None] * E),
+            state.credits.at[at].set(state.credit.block),
+            at + 1,
+        )
+
+    start = _Forward(
+        _first_rows(student.A, student.W),
+        _first_rows(teacher.A, teacher.W),
+        _first_rows(F, M),
+        jnp.zeros((num_blocks, BLOCK, output, input), dtype),
+        jnp.zeros((num_blocks, BLOCK, *F.shape), dtype),
+        jnp.array(0),
+    )
+    if not adaptive:
+        return jax.lax.fori_loop(0, num_blocks, lambda _, state: record(state), start)
+    reference = _size_of_rows(start)
+
+    def unfinished(state: _Forward) -> Array:
+        # Not "size > bound": a NaN must not end the pass as if it had converged.
+        return ~(_size_of_rows(state) <= jnp.finfo(dtype).eps / 4 * reference) & (state.position < num_blocks)
+
+    return jax.lax.while_loop(unfinished, record, start)
+
+
+def _size_of_rows(state: _Forward) -> Array:
+    """How much credit times error the next block can still bring, up to a constant."""
+
+    def size(rows: _Rows) -> Array:
+        return jnp.sqrt(jnp.sum(rows.block**2))
+
+    return jnp.maximum(size(state.credit), size(state.student)) * (size(state.student) + size(state.teacher))
+
+
+def _backward_pass(student: LinearRNN, forward: _Forward, lags: int | None, *, adaptive: bool) -> LinearRNN:
+    A, W, B = student.A, student.W, student.B
+    num_blocks = forward.errors.shape[0]
+    # (W^i B)ᵀ for the lags of a block, "block input hidden"; and a lag beyond the last for the shift by one.
+    impulses = _first_rows(B.mT, W.mT)
+    errors = jnp.concatenate([forward.errors, jnp.zeros_like(forward.errors[:1])])
+    windows = jnp.arange(BLOCK)[:, None] + jnp.arange(BLOCK)[None, :] + 1
+
+    def collect(step: Array, state: tuple[Array, LinearRNN]) -> tuple[Array, LinearRNN]:
+        D, total = state
+        at = (forward.position if adaptive else num_blocks) - 1 - step
+        two_blocks = jnp.concatenate([errors[at], errors[at + 1]])
+        hankel = two_blocks[windows]  # "lag shift output input"
+        D = jnp.einsum("jkoi,kin->jon", hankel, impulses.block) + times(D, impulses.stride)
+        credit = forward.credits[at]
+        if lags is not None:
+            credit = credit * (at * BLOCK + jnp.arange(BLOCK) < lags)[:, None, None]
+        dW = total.W + jnp.einsum("jon,jom->nm", credit, D)
+        dB = total.B + jnp.einsum("jon,joi->ni", credit, errors[at])
+        return D, LinearRNN(total.A, dW, dB)
+
+    start = (jnp.zeros((BLOCK, *A.shape), A.dtype), LinearRNN(jnp.zeros_like(A), jnp.zeros_like(W), jnp.zeros_like(B)))
+    D, total = jax.lax.fori_loop(0, forward.position if adaptive else num_blocks, collect, start)
+    return LinearRNN(errors[0, 0] @ B.mT + D[0] @ W.mT, total.W, total.B)

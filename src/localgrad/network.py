@@ -1,0 +1,202 @@
+r"""Linear recurrent networks, and the frames in which they fall apart into modes.
+
+A network `h_{t+1} = W h_t + B x_t`, `y_{t+1} = A h_{t+1}`, `h_0 = 0`, driven by white noise
+`x_t ~ N(0, I)`, is known to its output only through its Markov parameters `A W^j B`. It is
+*aligned* when orthogonal frames `U, P, V` exist with `A = U Ā Pᵀ`, `W = P W̄ Pᵀ`, `B = P B̄ Vᵀ`
+and all bars diagonal: each diagonal entry `(a, b, w)` is then a mode that evolves alone
+(Williams, Payeur & Lajoie 2026, section 3; Proca et al. 2025).
+
+Everything here is a pytree of arrays: batches are leading axes, made by `jax.vmap`.
+"""
+
+import warnings
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+class Mode(NamedTuple):
+    """The three numbers of a mode: readout `a`, input weight `b`, recurrent weight `w`.
+
+    Scalars, broadcasting NumPy or JAX arrays, or SymPy symbols; dimensionless; `|w| < 1`.
+    The same triple also holds an update of a mode.
+    """
+
+    a: Any
+    b: Any
+    w: Any
+
+
+class LinearRNN(eqx.Module):
+    r"""A linear recurrent network `h_{t+1} = W h_t + B x_t`, `y_{t+1} = A h_{t+1}`.
+
+    The same class holds a student, a teacher, and the update `(ΔA, ΔW, ΔB)` of a student.
+
+    **Arguments:**
+
+    - `A`: readout, shape `"output hidden"`, dimensionless.
+    - `W`: recurrent weights, shape `"hidden hidden"`, dimensionless.
+    - `B`: input weights, shape `"hidden input"`, dimensionless.
+
+    **Raises:** `ValueError` where the three shapes do not fit together.
+
+    Source: the paper's equation 1.
+    """
+
+    A: Float[Array, "output hidden"]
+    W: Float[Array, "hidden hidden"]
+    B: Float[Array, "hidden input"]
+
+    def __init__(self, A: Any, W: Any, B: Any):
+        _warn_if_truncated(A, W, B)
+        self.A, self.W, self.B = (_as_float_array(x) for x in (A, W, B))
+        _check_shapes(self.A.shape, self.W.shape, self.B.shape)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """`(output, hidden, input)`."""
+        return self.A.shape[-2], self.A.shape[-1], self.B.shape[-1]
+
+
+class Frames(NamedTuple):
+    """Orthogonal frames of an aligned network: outputs `U`, hidden units `P`, inputs `V`.
+
+    Shapes `"output output"`, `"hidden hidden"`, `"input input"`; columns are the axes.
+    """
+
+    U: Any
+    P: Any
+    V: Any
+
+
+def _as_float_array(value: Any) -> Array:
+    array = jnp.asarray(value)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+
+
+def _warn_if_truncated(*values: Any) -> None:
+    """Say once a place that float64 input is about to be computed in float32."""
+    wide = any(getattr(value, "dtype", None) == np.float64 for value in values)
+    if wide and not jax.config.read("jax_enable_x64"):
+        warnings.warn(
+            "float64 weights are cut to float32 because JAX runs in 32 bits; for exact results "
+            "call jax.config.update('jax_enable_x64', True) first",
+            stacklevel=4,
+        )
+
+
+def _check_shapes(A: tuple[int, ...], W: tuple[int, ...], B: tuple[int, ...]) -> None:
+    if min(len(A), len(W), len(B)) < 2 or W[-1] != W[-2]:
+        raise ValueError(
+            f"A, W and B must be matrices and W square, got shapes {A}, {W} and {B}; "
+            "a single mode is LinearRNN([[a]], [[w]], [[b]])"
+        )
+    if A[-1] != W[-1] or B[-2] != W[-1]:
+        raise ValueError(
+            f"W has {W[-1]} hidden units, but A has {A[-1]} columns and B {B[-2]} rows; "
+            "all three must agree (A: output × hidden, B: hidden × input)"
+        )
+
+
+def markov_parameters(network: LinearRNN, num_lags: int) -> Float[Array, "lags output input"]:
+    """The impulse response `A W^j B` for lags `j = 0 … num_lags − 1`.
+
+    **Arguments:** `network`; `num_lags`: a positive whole number, in steps.
+
+    **Returns:** an array of shape `"lags output input"`.
+
+    Source: Kailath, *Linear Systems* (1980), section 2.2.
+    """
+
+    def next_lag(columns: Array, _: None) -> tuple[Array, Array]:
+        return network.W @ columns, network.A @ columns
+
+    return jax.lax.scan(next_lag, network.B, None, length=num_lags)[1]
+
+
+def spectral_radius(W: Any) -> float:
+    """The largest modulus of an eigenvalue of `W` (shape `"hidden hidden"`); needs values, not tracers.
+
+    >>> spectral_radius([[0.5, 1.0], [0.0, -0.9]])
+    0.9
+    """
+    return float(np.abs(np.linalg.eigvals(np.asarray(W, dtype=np.float64))).max())
+
+
+def random_frames(output: int, hidden: int, input: int, *, key: PRNGKeyArray) -> Frames:
+    """Frames drawn uniformly (Haar measure) from the orthogonal groups of the three sizes."""
+    keys = jax.random.split(key, 3)
+    return Frames(*(jax.random.orthogonal(k, n) for k, n in zip(keys, (output, hidden, input), strict=True)))
+
+
+def aligned_network(modes: Mode, frames: Frames | None = None) -> LinearRNN:
+    r"""The network whose modes, in the given frames, are the given ones.
+
+    `A = U Ā Pᵀ`, `W = P W̄ Pᵀ`, `B = P B̄ Vᵀ`; units beyond the modes have zero weights.
+
+    **Arguments:**
+
+    - `modes`: `Mode` of three arrays of shape `"modes"`, `|w| < 1`.
+    - `frames`: `Frames`, each at least as large as the number of modes; by default identities of just that size.
+
+    **Raises:** `ValueError` where a frame is smaller than the number of modes.
+
+    Source: the paper's section 3 (data alignment).
+
+    >>> aligned_network(Mode(a=[1.0, 2.0], b=[1.0, 1.0], w=[0.5, 0.25])).W.tolist()
+    [[0.5, 0.0], [0.0, 0.25]]
+    """
+    a, b, w = (_as_float_array(np.atleast_1d(x) if np.isscalar(x) else x) for x in modes)
+    frames = Frames(*3 * (jnp.eye(a.shape[-1], dtype=a.dtype),)) if frames is None else frames
+    U, P, V = frames
+    return LinearRNN(_in_frames(U, a, P), _in_frames(P, w, P), _in_frames(P, b, V))
+
+
+def align_matrix(diagonal: Any, frames: Frames) -> Float[Array, "output hidden"]:
+    """`U R̄ Pᵀ`: a readout or feedback matrix with the given diagonal in the given frames."""
+    return _in_frames(frames.U, _as_float_array(diagonal), frames.P)
+
+
+def _in_frames(left: Array, diagonal: Array, right: Array) -> Array:
+    count = diagonal.shape[-1]
+    if count > min(left.shape[-1], right.shape[-1]):
+        raise ValueError(
+            f"{count} modes do not fit into frames of sizes {left.shape[-1]} and {right.shape[-1]}; "
+            "every frame needs at least as many axes as there are modes"
+        )
+    return (left[..., :count] * diagonal[..., None, :]) @ right[..., :count].mT
+
+
+def random_network(
+    output: int,
+    hidden: int,
+    input: int,
+    *,
+    key: PRNGKeyArray,
+    scale: float = 1.0,
+    spectral_radius: float | None = None,
+) -> LinearRNN:
+    """A network with independent Gaussian weights.
+
+    Entries have standard deviation `scale / √hidden` in `A` and `W` and `scale / √input` in `B`.
+
+    **Arguments:**
+
+    - `output`, `hidden`, `input`: sizes, positive whole numbers.
+    - `key`: a JAX random key.
+    - `scale`: multiplies every weight, dimensionless.
+    - `spectral_radius`: if given, `W` is rescaled to it (in `[0, 1)` for an infinite horizon).
+
+    **Returns:** a `LinearRNN`.
+    """
+    key_a, key_w, key_b = jax.random.split(key, 3)
+    W = scale * jax.random.normal(key_w, (hidden, hidden)) / np.sqrt(hidden)
+    if spectral_radius is not None:
+        W = W * (spectral_radius / jnp.abs(jnp.linalg.eigvals(W)).max())
+    A = scale * jax.random.normal(key_a, (output, hidden)) / np.sqrt(hidden)
+    B = scale * jax.random.normal(key_b, (hidden, input)) / np.sqrt(input)
+    return LinearRNN(A, W, B)

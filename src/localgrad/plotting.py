@@ -1,0 +1,1 @@
+"""Shared figure style; figures are drawn from datasets only."""
