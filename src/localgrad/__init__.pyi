@@ -1,6 +1,7 @@
 from . import analysis as analysis
 from .expected import expected_loss as expected_loss
 from .expected import expected_update as expected_update
+from .outcomes import Outcome as Outcome
 from .modes import align_rule as align_rule
 from .modes import mode_jacobian as mode_jacobian
 from .modes import mode_loss as mode_loss
