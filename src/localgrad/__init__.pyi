@@ -1,7 +1,6 @@
 from . import analysis as analysis
 from .expected import expected_loss as expected_loss
 from .expected import expected_update as expected_update
-from .outcomes import Outcome as Outcome
 from .modes import align_rule as align_rule
 from .modes import mode_jacobian as mode_jacobian
 from .modes import mode_loss as mode_loss
@@ -15,6 +14,7 @@ from .network import markov_parameters as markov_parameters
 from .network import random_frames as random_frames
 from .network import random_network as random_network
 from .network import spectral_radius as spectral_radius
+from .outcomes import Outcome as Outcome
 from .rules import BPTT as BPTT
 from .rules import RFLO as RFLO
 from .rules import EProp as EProp

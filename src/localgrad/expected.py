@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from localgrad.lagwise import loss_by_lags, update_by_lags
+from localgrad.lagwise import Lags, lags_of, loss_by_lags, update_by_lags
 from localgrad.network import LinearRNN, spectral_radius
 from localgrad.rules import Propagator, Rule
 from localgrad.stein import (
@@ -75,16 +75,17 @@ def expected_update(
     """
     _check_problem(student, teacher, horizon, loss, method)
     _check_rule(rule, student)
+    lags = lags_of(horizon, loss, student.W.dtype)
     if _is_traced(rule, student, teacher):
-        method = "doubling" if method == "auto" and horizon is None else method
-        update, exists = _update(rule, student, teacher, horizon, loss, method)
+        traced_method = "doubling" if horizon is None and method != "lags" else "lags"
+        update, exists = _update(rule, student, teacher, lags, traced_method)
         return jax.tree.map(lambda x: jnp.where(exists, x, jnp.nan), update)
     chosen = _choose(student, horizon) if method == "auto" else method
     split = _split_rule(rule)
-    update, exists = _compiled_update(*split, student, teacher, horizon, loss, chosen)
+    update, exists = _compiled_update(*split, student, teacher, lags, chosen)
     if not exists and chosen == "lags" and horizon is None:
         # More lags than the buffer holds (spectral radius close to 1), or no update at all.
-        update, exists = _compiled_update(*split, student, teacher, horizon, loss, "doubling")
+        update, exists = _compiled_update(*split, student, teacher, lags, "doubling")
     if not exists:
         _explain(rule, student, teacher, horizon)
     return update
@@ -106,9 +107,10 @@ def expected_loss(
     0.5
     """
     _check_problem(student, teacher, horizon, loss, "auto")
+    lags = lags_of(horizon, loss, student.W.dtype)
     if _is_traced(student, teacher):
-        return _loss(student, teacher, horizon, loss)
-    value = _compiled_loss(student, teacher, horizon, loss)
+        return _loss(student, teacher, lags)
+    value = _compiled_loss(student, teacher, lags)
     if not jnp.isfinite(value):
         _explain(None, student, teacher, horizon)
     return value
@@ -214,37 +216,39 @@ def _matrices(network: LinearRNN) -> tuple[Array, Array, Array]:
 # --- dispatch --------------------------------------------------------------------------------------------------------
 
 
-def _update(rule: Rule, student: LinearRNN, teacher: LinearRNN, horizon: int | None, loss: str, method: str) -> Any:
+def _update(rule: Rule, student: LinearRNN, teacher: LinearRNN, lags: Lags, method: str) -> tuple[LinearRNN, Array]:
+    """The update, and whether it exists."""
+    rule, student, teacher = _in_one_precision(rule, student, teacher)
     if method == "doubling":
-        return _closed_form(rule, student, teacher)
-    F, M = rule.feedback(student.A), rule.propagator(student.W)
-    update, exists = update_by_lags(student, teacher, F, M, rule.lags, horizon, loss)
+        update, complete = _closed_form(rule, student, teacher)
+    else:
+        F, M = rule.feedback(student.A), rule.propagator(student.W)
+        update, complete = update_by_lags(student, teacher, F, M, rule.lags, lags)
     finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(update)])
-    return update, exists & jnp.all(finite)
+    return update, complete & jnp.all(finite)
 
 
-def _loss(student: LinearRNN, teacher: LinearRNN, horizon: int | None, loss: str) -> Array:
-    if horizon is None:
-        return _closed_form_loss(student, teacher)
-    return loss_by_lags(student, teacher, horizon, loss)
+def _in_one_precision(rule: Any, student: LinearRNN, teacher: LinearRNN) -> tuple[Any, LinearRNN, LinearRNN]:
+    """All three in the wider precision of the two networks; whole numbers, which shape the rule, stay."""
+    dtype = jnp.result_type(*jax.tree.leaves((student, teacher)))
+    trees = (rule, student, teacher)
+    return jax.tree.map(lambda x: x if isinstance(x, int) else jnp.asarray(x, dtype), trees)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 5, 6, 7))
+def _loss(student: LinearRNN, teacher: LinearRNN, lags: Lags) -> Array:
+    _, student, teacher = _in_one_precision(None, student, teacher)
+    return _closed_form_loss(student, teacher) if lags.num_blocks is None else loss_by_lags(student, teacher, lags)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 6))
 def _compiled_update(
-    structure: Any,
-    whole: Any,
-    numbers: Any,
-    student: LinearRNN,
-    teacher: LinearRNN,
-    horizon: Any,
-    loss: str,
-    method: str,
-) -> Any:
+    structure: Any, whole: Any, numbers: Any, student: LinearRNN, teacher: LinearRNN, lags: Lags, method: str
+) -> tuple[LinearRNN, Array]:
     leaves = [number if fixed is None else fixed for fixed, number in zip(whole, numbers, strict=True)]
-    return _update(jax.tree.unflatten(structure, leaves), student, teacher, horizon, loss, method)
+    return _update(jax.tree.unflatten(structure, leaves), student, teacher, lags, method)
 
 
-_compiled_loss = jax.jit(_loss, static_argnums=(2, 3))
+_compiled_loss = jax.jit(_loss)
 
 
 def _split_rule(rule: Rule) -> tuple[Any, Any, Any]:
@@ -271,6 +275,9 @@ def _is_traced(*trees: Any) -> bool:
 
 
 def _check_problem(student: LinearRNN, teacher: LinearRNN, horizon: Any, loss: str, method: str) -> None:
+    for who, network in (("student", student), ("teacher", teacher)):
+        if any(x.ndim > 2 for x in _matrices(network)):
+            raise ValueError(f"the {who} is a batch, with W of shape {network.W.shape}; map over it with jax.vmap")
     (output, _, input), (output_star, _, input_star) = student.sizes, teacher.sizes
     if (output, input) != (output_star, input_star):
         raise ValueError(
@@ -289,13 +296,13 @@ def _check_problem(student: LinearRNN, teacher: LinearRNN, horizon: Any, loss: s
 
 def _check_rule(rule: Rule, student: LinearRNN) -> None:
     feedback, decay = rule.feedback.fixed, rule.propagator.decay
-    if feedback is not None and np.shape(feedback)[-2:] != student.A.shape[-2:]:
+    if feedback is not None and np.shape(feedback) != student.A.shape:
         raise ValueError(
             f"feedback has shape {np.shape(feedback)}, but must have that of A, {student.A.shape} (output × hidden)"
         )
-    if decay is not None and np.ndim(decay) == 1 and np.size(decay) not in (1, student.W.shape[-1]):
+    if decay is not None and (np.ndim(decay) > 1 or np.size(decay) not in (1, student.W.shape[-1])):
         raise ValueError(
-            f"decay has {np.size(decay)} entries, but the student {student.W.shape[-1]} hidden units; "
+            f"decay has shape {np.shape(decay)}, but the student {student.W.shape[-1]} hidden units; "
             "give one number, or one for each unit"
         )
 

@@ -12,10 +12,11 @@ A forward pass makes the rows `A W^k`, `A* W*^k`, `F M^k` and from them `Ẽ_k`;
 Both passes go by blocks of lags, so that their products are matrix–matrix.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from localgrad.network import LinearRNN
@@ -55,45 +56,59 @@ class _Forward(NamedTuple):
     position: Array  # of the next block
 
 
-def weights(horizon: int | None, loss: str, num_lags: int, dtype: jnp.dtype) -> Array:
-    """`ω_k` for `k < num_lags` (see the module's text)."""
-    k = jnp.arange(num_lags, dtype=dtype)
+class Lags(NamedTuple):
+    """Which lags count, and how much.
+
+    `weights` is `ω`, shape `"capacity block"`, zero beyond the horizon; `num_blocks`, how many blocks to run, is static
+    under differentiation. Both are `None` for an infinite horizon: all weights 1, until the rows have vanished.
+    """
+
+    weights: Array | np.ndarray | None
+    num_blocks: Array | int | None
+
+
+def lags_of(horizon: int | None, loss: str, dtype: Any) -> Lags:
+    """The weights `ω_k` of a horizon and a loss (see the module's text), in blocks.
+
+    The capacity grows by powers of 4, so that few programs are compiled however many horizons are asked for.
+    """
     if horizon is None:
-        return jnp.ones_like(k)
-    return jnp.where(k < horizon, 1.0 if loss == "final" else 1 - k / horizon, 0).astype(dtype)
+        return Lags(None, None)
+    num_blocks = -(-horizon // BLOCK)
+    capacity = 4
+    while capacity < num_blocks:
+        capacity *= 4
+    k = np.arange(capacity * BLOCK)
+    weights = np.where(k < horizon, 1.0 if loss == "final" else 1 - k / horizon, 0)
+    return Lags(weights.astype(dtype).reshape(capacity, BLOCK), num_blocks)
 
 
 def update_by_lags(
-    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, lags: int | None, horizon: int | None, loss: str
+    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, max_lags: int | None, lags: Lags
 ) -> tuple[LinearRNN, Array]:
-    """The expected update, and whether the sums are complete (always, for a finite horizon)."""
-    num_blocks = -(-(MAX_LAGS if horizon is None else horizon) // BLOCK)
-    omega = weights(horizon, loss, num_blocks * BLOCK, student.W.dtype).reshape(num_blocks, BLOCK)
-    forward = _forward_pass(student, teacher, F, M, omega, adaptive=horizon is None)
-    update = _backward_pass(student, forward, lags, adaptive=horizon is None)
-    return update, forward.position < num_blocks if horizon is None else jnp.array(True)
+    """The expected update of a rule that keeps `max_lags`, and whether its sums are complete (always, if finite)."""
+    forward = _forward_pass(student, teacher, F, M, lags)
+    complete = jnp.array(True) if lags.num_blocks is not None else forward.position < len(forward.errors)
+    num_blocks = forward.position if lags.num_blocks is None else lags.num_blocks
+    return _backward_pass(student, forward, max_lags, num_blocks), complete
 
 
-def loss_by_lags(student: LinearRNN, teacher: LinearRNN, horizon: int, loss: str) -> Array:
+def loss_by_lags(student: LinearRNN, teacher: LinearRNN, lags: Lags) -> Array:
     """`½ Σ_k ω_k ‖E_k‖²` for a finite horizon."""
-    num_blocks = -(-horizon // BLOCK)
-    omega = weights(horizon, loss, num_blocks * BLOCK, student.W.dtype).reshape(num_blocks, BLOCK)
+    weights = jnp.asarray(lags.weights)
 
-    def add_block(state: tuple[_Rows, _Rows, Array], omega: Array) -> tuple[tuple[_Rows, _Rows, Array], None]:
+    def add_block(at: Array, state: tuple[_Rows, _Rows, Array]) -> tuple[_Rows, _Rows, Array]:
         own, theirs, total = state
         E = own.block @ student.B - theirs.block @ teacher.B
-        total = total + jnp.sum(omega[:, None, None] * E * E) / 2
-        return (own.advance(), theirs.advance(), total), None
+        return own.advance(), theirs.advance(), total + jnp.sum(weights[at][:, None, None] * E * E) / 2
 
-    zero = jnp.zeros((), student.W.dtype)
-    start = (_first_rows(student.A, student.W), _first_rows(teacher.A, teacher.W), zero)
-    return jax.lax.scan(add_block, start, omega)[0][2]
+    start = (_first_rows(student.A, student.W), _first_rows(teacher.A, teacher.W), jnp.zeros((), student.W.dtype))
+    return jax.lax.fori_loop(0, lags.num_blocks, add_block, start)[2]
 
 
-def _forward_pass(
-    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, omega: Array, *, adaptive: bool
-) -> _Forward:
-    num_blocks = omega.shape[0]
+def _forward_pass(student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, lags: Lags) -> _Forward:
+    weights = jnp.ones((MAX_LAGS // BLOCK, BLOCK), student.W.dtype) if lags.weights is None else lags.weights
+    weights, capacity = jnp.asarray(weights), len(weights)
     output, _, input = student.sizes
     dtype = student.W.dtype
 
@@ -104,7 +119,7 @@ def _forward_pass(
             state.student.advance(),
             state.teacher.advance(),
             state.credit.advance(),
-            state.errors.at[at].set(omega[at][:, None, None] * E),
+            state.errors.at[at].set(weights[at][:, None, None] * E),
             state.credits.at[at].set(state.credit.block),
             at + 1,
         )
@@ -113,17 +128,17 @@ def _forward_pass(
         _first_rows(student.A, student.W),
         _first_rows(teacher.A, teacher.W),
         _first_rows(F, M),
-        jnp.zeros((num_blocks, BLOCK, output, input), dtype),
-        jnp.zeros((num_blocks, BLOCK, *F.shape), dtype),
+        jnp.zeros((capacity, BLOCK, output, input), dtype),
+        jnp.zeros((capacity, BLOCK, *F.shape), dtype),
         jnp.array(0),
     )
-    if not adaptive:
-        return jax.lax.fori_loop(0, num_blocks, lambda _, state: record(state), start)
+    if lags.num_blocks is not None:
+        return jax.lax.fori_loop(0, lags.num_blocks, lambda _, state: record(state), start)
     reference = _size_of_rows(start)
 
     def unfinished(state: _Forward) -> Array:
         # Not "size > bound": a NaN must not end the pass as if it had converged.
-        return ~(_size_of_rows(state) <= jnp.finfo(dtype).eps / 4 * reference) & (state.position < num_blocks)
+        return ~(_size_of_rows(state) <= jnp.finfo(dtype).eps / 4 * reference) & (state.position < capacity)
 
     return jax.lax.while_loop(unfinished, record, start)
 
@@ -134,12 +149,12 @@ def _size_of_rows(state: _Forward) -> Array:
     def size(rows: _Rows) -> Array:
         return jnp.sqrt(jnp.sum(rows.block**2))
 
-    return jnp.maximum(size(state.credit), size(state.student)) * (size(state.student) + size(state.teacher))
+    own, theirs = size(state.student), size(state.teacher)
+    return jnp.maximum(jnp.maximum(own, theirs), size(state.credit)) * (own + theirs)
 
 
-def _backward_pass(student: LinearRNN, forward: _Forward, lags: int | None, *, adaptive: bool) -> LinearRNN:
+def _backward_pass(student: LinearRNN, forward: _Forward, max_lags: int | None, num_blocks: Array | int) -> LinearRNN:
     A, W, B = student.A, student.W, student.B
-    num_blocks = forward.errors.shape[0]
     # (W^i B)ᵀ for the lags of a block, "block input hidden"; and a lag beyond the last for the shift by one.
     impulses = _first_rows(B.mT, W.mT)
     errors = jnp.concatenate([forward.errors, jnp.zeros_like(forward.errors[:1])])
@@ -147,17 +162,17 @@ def _backward_pass(student: LinearRNN, forward: _Forward, lags: int | None, *, a
 
     def collect(step: Array, state: tuple[Array, LinearRNN]) -> tuple[Array, LinearRNN]:
         D, total = state
-        at = (forward.position if adaptive else num_blocks) - 1 - step
+        at = num_blocks - 1 - step
         two_blocks = jnp.concatenate([errors[at], errors[at + 1]])
         hankel = two_blocks[windows]  # "lag shift output input"
         D = jnp.einsum("jkoi,kin->jon", hankel, impulses.block) + times(D, impulses.stride)
         credit = forward.credits[at]
-        if lags is not None:
-            credit = credit * (at * BLOCK + jnp.arange(BLOCK) < lags)[:, None, None]
+        if max_lags is not None:
+            credit = credit * (at * BLOCK + jnp.arange(BLOCK) < max_lags)[:, None, None]
         dW = total.W + jnp.einsum("jon,jom->nm", credit, D)
         dB = total.B + jnp.einsum("jon,joi->ni", credit, errors[at])
         return D, LinearRNN(total.A, dW, dB)
 
     start = (jnp.zeros((BLOCK, *A.shape), A.dtype), LinearRNN(jnp.zeros_like(A), jnp.zeros_like(W), jnp.zeros_like(B)))
-    D, total = jax.lax.fori_loop(0, forward.position if adaptive else num_blocks, collect, start)
+    D, total = jax.lax.fori_loop(0, num_blocks, collect, start)
     return LinearRNN(errors[0, 0] @ B.mT + D[0] @ W.mT, total.W, total.B)

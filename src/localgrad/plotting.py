@@ -1,1 +1,162 @@
-"""Shared figure style; figures are drawn from datasets only."""
+"""One look for all figures: legible in print, in grey, and for colour-blind readers.
+
+A rule has the same colour, line style and marker in every figure (`rule_style`), told apart by any one of the three.
+Colours are those of Okabe & Ito (2008). Figures are plain `Figure` objects: no pyplot, no global state, no display.
+
+    figure, axes = new_figure(columns=2)
+    axes[0].plot(s, rate, **rule_style("RFLO"), label="RFLO")
+
+Draw and save inside `with style():`, since Matplotlib reads most settings when an artist is made; the report does so
+for every figure of an experiment. Limit: sizes are chosen for a text width of 7 inch.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe & Ito 2008, without their yellow, which is too light for lines on white.
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+GREY = "#767676"
+PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
+"""Colours for what is not a rule: modes, panels, branches."""
+
+SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
+"""Colour maps for magnitudes, and for signed values about zero."""
+
+WIDTH = 7.0
+"""Width of a figure in inch."""
+
+_RULES: dict[str, tuple[str, Any, str]] = {
+    "BPTT": (BLACK, "-", "o"),
+    "tBPTT(1)": (BLUE, "--", "s"),
+    "RFLO": (VERMILLION, "-.", "^"),
+    "e-prop (symmetric)": (GREEN, ":", "D"),
+    "e-prop (random)": (PURPLE, (0, (3, 1, 1, 1, 1, 1)), "v"),
+    "feedback alignment": (ORANGE, (0, (8, 2)), "P"),
+    "three-factor": (GREY, (0, (1, 3)), "X"),
+}
+_LONGER_TRUNCATIONS = {2: ("-", "p"), 3: ((0, (4, 1)), "h"), 4: ((0, (2, 1)), "<"), 5: ((0, (1, 1)), ">")}
+
+_SETTINGS: dict[str, Any] = {
+    "axes.formatter.min_exponent": 3,  # on log axes 0.02 rather than 2 × 10⁻², which overlaps its neighbours
+    "axes.labelsize": 9,
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9.5,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.titlesize": 10.5,
+    "font.size": 9,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "image.cmap": SEQUENTIAL,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "savefig.dpi": 200,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "localgrad",  # names inside the file that do not change from run to run
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """The settings of all figures, as a context manager: Matplotlib's defaults with ours on top, undone at the end.
+
+    >>> with style():
+    ...     float(matplotlib.rcParams["font.size"])
+    9.0
+    """
+    # The backend is a property of the process, not of the look; setting it would touch pyplot.
+    settings: Any = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
+    return matplotlib.rc_context(settings | _SETTINGS)
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float | None = None, **subplots: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure in our style, and its axes as a flat array in reading order.
+
+    **Arguments:**
+
+    - `rows`, `columns`: the grid of panels, at least 1 each.
+    - `width`, `height`: in inch; the height is 2.6 inch a row (3.2 for a single panel) unless given.
+    - `subplots`: passed to `Figure.subplots`, e.g. `sharey=True`, `width_ratios=(2, 1)`.
+
+    **Returns:** the figure (constrained layout, Agg canvas), and its axes with shape `"rows*columns"`.
+
+    >>> figure, axes = new_figure(columns=2, sharey=True)
+    >>> axes.shape
+    (2,)
+    """
+    if height is None:
+        height = 3.2 if rows * columns == 1 else 2.6 * rows
+    with style():
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False, **subplots)
+        figure.align_labels()
+    return figure, axes.ravel()
+
+
+def rule_style(name: str) -> dict[str, Any]:
+    """`color`, `linestyle` and `marker` of the rule called `name` (`Rule.name`): the same in every figure.
+
+    Longer truncations, `tBPTT(2)` and so on, share one colour. Other names (custom rules) are grey. For long curves
+    thin the markers, `ax.plot(x, y, **rule_style(name), markevery=0.1)`, or drop them with `| {"marker": ""}`.
+
+    >>> rule_style("BPTT")
+    {'color': '#000000', 'linestyle': '-', 'marker': 'o'}
+    """
+    if name in _RULES:
+        color, linestyle, marker = _RULES[name]
+    elif name == "e-prop":
+        color, linestyle, marker = _RULES["e-prop (symmetric)"]
+    elif name.startswith("tBPTT(") and name[6:-1].isdecimal():
+        color = SKY
+        linestyle, marker = _LONGER_TRUNCATIONS.get(int(name[6:-1]), ((0, (6, 1, 1, 1)), "*"))
+    else:
+        color, linestyle, marker = GREY, (0, (5, 3)), "d"
+    return {"color": color, "linestyle": linestyle, "marker": marker}
+
+
+def label_panels(axes: Any) -> None:
+    """Put bold letters a, b, c … at the upper left of each panel, for captions to refer to."""
+    for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", np.ravel(axes), strict=False):
+        ax.set_title(letter, loc="left", fontweight="bold")
+
+
+def zero_line(ax: Axes, value: float = 0.0) -> None:
+    """Mark a horizontal level, as the border of stability `Re λ = 0`, behind the curves."""
+    ax.axhline(value, color=GREY, linewidth=0.8, zorder=1)
+
+
+def figure_to_svg(figure: Figure) -> bytes:
+    """The figure as an SVG file, without date and random names, so that a second run gives the same bytes."""
+    return _save(figure, "svg", metadata={"Date": None})
+
+
+def figure_to_png(figure: Figure, *, dpi: int = 200) -> bytes:
+    """The figure as a PNG file with `dpi` dots per inch."""
+    return _save(figure, "png", dpi=dpi)
+
+
+def _save(figure: Figure, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format=kind, **options)
+    return buffer.getvalue()

@@ -46,8 +46,12 @@ def square(M: Array) -> Array:
 
 
 def operator_norm_bound(M: Array) -> Array:
-    """An upper bound of the spectral norm: exact for a diagonal `M`, Frobenius for a dense one."""
-    return jnp.max(jnp.abs(M)) if is_elementwise(M) else jnp.sqrt(jnp.sum(M * M))
+    """An upper bound of the spectral norm: exact for a diagonal `M`, size × largest entry for a dense one.
+
+    Not the Frobenius norm: its squares underflow to 0, and the powers of a divergent sum would seem to vanish.
+    """
+    largest = jnp.max(jnp.abs(M))
+    return largest if is_elementwise(M) else M.shape[-1] * largest
 
 
 def sum_all_lags(apply: Apply, contraction: Callable[[Any], Array], matrices: Any, X: Any) -> tuple[Any, Array]:

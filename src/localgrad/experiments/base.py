@@ -72,7 +72,8 @@ class Experiment:
     """One topic of the reproduction.
 
     `parameters` and `quick` are frozen dataclasses of the same type: the full and the fast setting.
-    `compute` turns one into a dataset, from which alone `claims` and the figures are made.
+    `compute` turns one into a dataset, from which alone `claims`, the figures and the optional table are made.
+    `table` gives rows of text, the header row first, for the report to show under `table_caption`.
     """
 
     name: str
@@ -83,6 +84,8 @@ class Experiment:
     compute: Callable[[Any], xr.Dataset]
     claims: Callable[[xr.Dataset], list[Claim]]
     figures: tuple[FigureSpec, ...]
+    table: Callable[[xr.Dataset], list[list[str]]] | None = None
+    table_caption: str = ""
 
     def run(self, *, quick: bool = False) -> xr.Dataset:
         """Compute the dataset; its attributes name the experiment and hold its parameters as JSON."""

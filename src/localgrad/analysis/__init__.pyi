@@ -1,0 +1,12 @@
+from .fixed_points import FixedPointManifold as FixedPointManifold
+from .fixed_points import RootSearch as RootSearch
+from .fixed_points import fixed_points as fixed_points
+from .fixed_points import search_fixed_points as search_fixed_points
+from .stability import convergence_rate as convergence_rate
+from .stability import critical_learning_rate as critical_learning_rate
+from .stability import optimal_mode as optimal_mode
+from .stability import rate_crossings as rate_crossings
+from .stability import spectrum as spectrum
+from .stability import spectrum_at as spectrum_at
+from .trajectories import Trajectory as Trajectory
+from .trajectories import learn_mode as learn_mode

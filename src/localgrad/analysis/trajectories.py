@@ -1,0 +1,133 @@
+r"""One learning trajectory of a mode, with where it ends and how far around it goes.
+
+Integrates `dθ/dk = −Δθ` and the path length `∫ ‖Δθ‖ dk` with an implicit method and the exact Jacobian: the flow is
+stiff near `|w| = 1`, where its eigenvalues grow like `(1 − w²)⁻³`. For many trajectories at once: `integrate_modes`.
+
+Source: docs/theory.md, section 8; the paper's figure on detours.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from localgrad.modes import check_modes, field, loss, mode_jacobian
+from localgrad.network import Mode
+from localgrad.outcomes import Outcome
+from localgrad.rules import Rule
+
+# Loss, relative to that of a silent student, below which a trajectory has converged.
+CONVERGED_LOSS = 1e-12
+# Distance of |w| from 1, relative to the teacher's, below which it has diverged.
+DIVERGED_GAP = 1e-4
+# Speed, per unit of learning time and of c, below which it has stalled.
+STALLED_SPEED = 1e-6
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A learning trajectory: `time`, `modes`, `loss` and `path_length` along it, each of shape `"points"`.
+
+    `time` is learning time (learning rate × steps). `outcome` says how it ended; `branch`, on which side of the optimal
+    manifold (`±1`; 0 if it did not converge).
+    """
+
+    rule: Rule
+    teacher: Mode
+    time: np.ndarray
+    modes: Mode
+    loss: np.ndarray
+    path_length: np.ndarray
+    outcome: Outcome
+    branch: int
+
+    @property
+    def final(self) -> Mode:
+        """The last point, as a `Mode` of floats."""
+        return Mode(*(float(x[-1]) for x in self.modes))
+
+    @property
+    def peak_loss(self) -> float:
+        """The highest loss on the way, over the initial loss; 1 for a trajectory that starts on the optimum."""
+        return float(self.loss.max() / self.loss[0]) if self.loss[0] > 0 else 1.0
+
+
+def learn_mode(
+    rule: Rule, initial: Mode, teacher: Mode, *, duration: float, rtol: float = 1e-8, atol: float = 1e-10
+) -> Trajectory:
+    """The learning trajectory of one mode from `initial`, until it converges, diverges, or time is up.
+
+    **Arguments:** `rule`, `initial`, `teacher` of scalars as in `mode_update`; `duration`: learning time, positive;
+    `rtol`, `atol`: tolerances of the integrator, positive.
+
+    **Returns:** a `Trajectory`, at the integrator's own steps.
+
+    **Raises:** `ValueError` as `mode_update`, and for a duration or tolerance that is not positive.
+
+    Source: docs/theory.md, section 8.
+
+    >>> from localgrad import RFLO
+    >>> path = learn_mode(RFLO(-1.0, 0.5), Mode(1.0, 1.0, 0.6), Mode(1.0, 1.0, 0.8), duration=100.0)
+    >>> path.outcome.name, path.branch, round(path.final.a, 3)  # the paper's detour to the opposite branch
+    ('CONVERGED', -1, -0.504)
+    """
+    check_modes(rule, initial, teacher)
+    for name, value in (("duration", duration), ("rtol", rtol), ("atol", atol)):
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    silent = Mode(0.0, 0.0, 0.0)
+    converged = _event(lambda x: float(loss(Mode(*x[:3]), teacher) / loss(silent, teacher)) - CONVERGED_LOSS)
+    diverged = _event(lambda x: 1 - abs(x[2]) - DIVERGED_GAP * (1 - abs(teacher.w)))
+    solution = solve_ivp(
+        lambda _, x: _flow(rule, teacher, x),
+        (0.0, duration),
+        np.array([*initial, 0.0], dtype=float),
+        method="Radau",
+        jac=lambda _, x: _jacobian(rule, teacher, x),
+        events=[converged, diverged],
+        rtol=rtol,
+        atol=atol,
+    )
+    modes = Mode(*solution.y[:3])
+    outcome = _outcome(rule, teacher, solution)
+    branch = int(np.sign(modes.a[-1])) if outcome is Outcome.CONVERGED else 0
+    return Trajectory(rule, teacher, solution.t, modes, loss(modes, teacher), solution.y[3], outcome, branch)
+
+
+def _event(function: Any) -> Any:
+    def event(_: float, x: np.ndarray) -> float:
+        return function(x)
+
+    event.terminal = True  # type: ignore[attr-defined]
+    return event
+
+
+def _flow(rule: Rule, teacher: Mode, x: np.ndarray) -> np.ndarray:
+    """The flow of `(a, b, w, path length)`."""
+    velocity = -np.array(field(rule, Mode(*x[:3]), teacher))
+    return np.append(velocity, np.linalg.norm(velocity))
+
+
+def _jacobian(rule: Rule, teacher: Mode, x: np.ndarray) -> np.ndarray:
+    velocity = _flow(rule, teacher, x)
+    J = np.zeros((4, 4))
+    # A Newton iterate of the solver may overshoot |w| = 1; the Jacobian just inside serves it as well.
+    inside = Mode(x[0], x[1], float(np.clip(x[2], -1 + 1e-12, 1 - 1e-12)))
+    J[:3, :3] = mode_jacobian(rule, inside, teacher)
+    if velocity[3] > 0:
+        J[3, :3] = velocity[:3] @ J[:3, :3] / velocity[3]
+    return J
+
+
+def _outcome(rule: Rule, teacher: Mode, solution: Any) -> Outcome:
+    hit_optimum, hit_boundary = (len(times) > 0 for times in solution.t_events)
+    # The step size of the solver also breaks down where |w| reaches 1 in finite time.
+    if hit_boundary or solution.status == -1:
+        return Outcome.DIVERGED
+    last = solution.y[:3, -1]
+    if hit_optimum or loss(Mode(*last), teacher) <= CONVERGED_LOSS * loss(Mode(0.0, 0.0, 0.0), teacher):
+        return Outcome.CONVERGED
+    c = abs(teacher.a * teacher.b)
+    speed = _flow(rule, teacher, solution.y[:, -1])[3]
+    return Outcome.STALLED if speed <= STALLED_SPEED * c else Outcome.UNFINISHED

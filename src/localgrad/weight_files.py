@@ -1,0 +1,187 @@
+"""Weight files that nobody vouches for: `.npz` with `A, W, B`, or a bare `W` as `.npy`, `.csv` or `.txt`.
+
+A file is read whole, up to `MAX_BYTES`, and believed only where its bytes bear it out: no pickle is read, a header
+or a zip member that claims more than is there allocates nothing, and text stops at the first row too many. Every
+defect is a `ValueError` of one sentence that names the value and the remedy; `load_teacher` puts the file's name
+before it. Limits: dense real matrices, converted to float64; a text cut off inside its last number is not noticed,
+and row labels are not read.
+"""
+
+import io
+import math
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+MAX_BYTES = 2**28
+"""256 MiB: a dense `W` of 5,792 units in float64, beyond what exact updates can use."""
+
+MAX_LINE = 2**20
+"""Characters in a line of text: 5,792 numbers of 180 characters."""
+
+_SAVE_AGAIN = "write the file again"
+
+
+def read_weights(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """`A, W, B` of a file, finite and two-dimensional, `W` square; `A` and `B` are `None` for a bare matrix."""
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", ".npy", ".csv", ".txt"):
+        raise ValueError(f"the suffix {suffix!r} is not known; use .npz (A, W, B) or .npy, .csv, .txt (W alone)")
+    data = _read_bytes(path)
+    A: np.ndarray | None = None
+    B: np.ndarray | None = None
+    if suffix == ".npz":
+        A, W, B = _arrays_from_npz(data)
+    else:
+        W = _array_from_npy(data, "W") if suffix == ".npy" else matrix_from_text(data)
+    if W.shape[0] != W.shape[1]:
+        raise ValueError(f"W is {W.shape[0]} × {W.shape[1]}, but recurrent weights must be square; {_SAVE_AGAIN}")
+    for name, array in (("A", A), ("W", W), ("B", B)):
+        if array is not None:
+            _check_entries(array, name)
+    return A, W, B
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            state = "is a folder or device, not a file" if path.exists() else "does not exist"
+            raise ValueError(f"it {state}; give the path of a .npz, .npy, .csv or .txt file")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise ValueError(f"it has {size:,} bytes, above the limit of {MAX_BYTES:,}; give a smaller network")
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES)
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror}); check the path and its permissions") from None
+    if not data:
+        raise ValueError(f"it is empty; {_SAVE_AGAIN}")
+    return data
+
+
+def _check_entries(array: np.ndarray, name: str) -> None:
+    largest = float(jnp.finfo(jnp.result_type(float)).max)  # of the precision JAX runs in
+    bad = np.argwhere(~(np.abs(array) <= largest))
+    if len(bad):
+        i, j = bad[0]
+        reason = "is too large for the 32-bit numbers JAX runs in" if np.isfinite(array[i, j]) else "is not finite"
+        raise ValueError(f"{name}[{i}, {j}] = {array[i, j]:.6g} (counted from 0) {reason}; replace or rescale it")
+
+
+def open_archive(data: bytes) -> zipfile.ZipFile:
+    """The zip archive in these bytes; `ValueError` where there is none."""
+    try:
+        return zipfile.ZipFile(io.BytesIO(data))
+    except Exception:  # damaged archives raise anything from BadZipFile to struct.error
+        raise ValueError(f"it is damaged, half-written or no zip archive at all; {_SAVE_AGAIN}") from None
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member of an archive, unpacked up to the size it claims; `ValueError` where that is too much or wrong."""
+    size = archive.getinfo(name).file_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{name} claims {size:,} bytes, above the limit of {MAX_BYTES:,}; give a smaller network")
+    try:
+        with archive.open(name) as member:
+            return member.read(size)  # the size bounds what a zip bomb can unpack
+    except Exception:  # bad checksum, encryption, unknown compression, …
+        raise ValueError(f"{name} is damaged or in a format not known here; {_SAVE_AGAIN}") from None
+
+
+def _arrays_from_npz(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    archive = open_archive(data)
+    found = [name.removesuffix(".npy") for name in archive.namelist()]
+    missing = [name for name in "AWB" if name not in found]
+    if missing:
+        raise ValueError(
+            f"it has no array {', '.join(missing)} (found {[name[:20] for name in found[:6]]}); "
+            "write it with numpy.savez(file, A=A, W=W, B=B), or W alone as .npy"
+        )
+    A, W, B = (_array_from_npy(read_member(archive, f"{name}.npy"), name) for name in "AWB")
+    return A, W, B
+
+
+def _array_from_npy(data: bytes, name: str) -> np.ndarray:
+    """The real matrix in the bytes of an `.npy` file; its header is believed only where the bytes bear it out."""
+    stream = io.BytesIO(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged header makes Python's parser warn before it fails
+            version = np.lib.format.read_magic(stream)
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, fortran_order, dtype = read_header[version](stream)
+    except Exception:  # SyntaxError, KeyError, MemoryError, …
+        raise ValueError(f"{name} is damaged, half-written or no .npy array at all; {_SAVE_AGAIN}") from None
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects, which are never unpickled; save it as plain numbers")
+    if dtype.kind not in "fiub":
+        raise ValueError(f"{name} has entries of type {str(dtype)[:40]}; save it as real numbers (float64)")
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"{name} has shape {str(shape)[:60]}, but must be a matrix that is not empty; {_SAVE_AGAIN}")
+    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError(
+            f"{name} claims shape {str(shape)[:60]} of {dtype}, but {len(data) - stream.tell():,} bytes follow; "
+            f"the file is damaged or half-written, {_SAVE_AGAIN}"
+        )
+    array: np.ndarray = np.ndarray(shape, dtype, data, stream.tell(), order="F" if fortran_order else "C")
+    with np.errstate(all="ignore"):  # what overflows here is found as not finite
+        return array.astype(np.float64)
+
+
+def matrix_from_text(data: bytes) -> np.ndarray:
+    """The matrix in a text of numbers: `#` comments, then perhaps one line of labels, then a row a line."""
+    rows: list[np.ndarray] = []
+    may_be_labels = True
+    try:
+        for line, cells in _lines_of_cells(data):
+            values = [as_number(cell) for cell in cells]
+            labels, may_be_labels = may_be_labels and all(value is None for value in values), False
+            if not labels:
+                rows.append(_checked_row(values, cells, line, rows))
+    except UnicodeDecodeError:
+        raise ValueError(f"it is not UTF-8 text; {_SAVE_AGAIN} as plain text") from None
+    if not rows:
+        raise ValueError(f"it holds no numbers; {_SAVE_AGAIN}, one row of W a line")
+    return np.array(rows)
+
+
+def _lines_of_cells(data: bytes) -> Iterator[tuple[int, list[str]]]:
+    stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig")
+    for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE), ""), start=1):
+        if len(line) == MAX_LINE:  # split, it could take thirty times its size
+            raise ValueError(f"line {number} has {MAX_LINE:,} characters or more; {_SAVE_AGAIN}, one row of W a line")
+        content = line.partition("#")[0].strip()
+        if content:
+            yield number, content.split(",") if "," in content else content.split()
+
+
+def _checked_row(values: list[float | None], cells: list[str], line: int, rows: list[np.ndarray]) -> np.ndarray:
+    """A row of W; it is checked here, not at the end, so that no file can fill the memory."""
+    if None in values:
+        column = values.index(None)
+        cell = cells[column].strip()[:30]
+        raise ValueError(
+            f"line {line}, column {column + 1}: {cell!r} is not a real number; correct it (labels go in line 1)"
+        )
+    width = len(rows[0]) if rows else len(values)
+    if len(values) != width:
+        raise ValueError(f"line {line} has {len(values)} numbers where {width} are expected; {_SAVE_AGAIN}")
+    if 8 * width**2 > MAX_BYTES:
+        raise ValueError(f"line {line} has {width:,} numbers, too many for a dense W; give a smaller network")
+    if len(rows) == width:
+        raise ValueError(
+            f"line {line} is row {width + 1} of a W with {width} columns, which must be square; remove it "
+            "(labels that are numbers must follow a '#')"
+        )
+    return np.array(values, dtype=np.float64)
+
+
+def as_number(cell: str) -> float | None:
+    """A cell as a float, `nan` and `inf` included; `None` where it is no number (nor with Python's `1_000`)."""
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None

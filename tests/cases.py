@@ -1,0 +1,163 @@
+"""The rules under test, each beside an independent account of its `F` and `M`, and the networks they learn on.
+
+A `Case` makes its rule from a fixed feedback `R` and decays `gamma` (one a unit), so that the same case serves
+networks (matrix `R`, vector `gamma`) and modes (scalars). A new preset is tested as soon as it stands in
+`localgrad.rules.PRESETS`; `CREDIT_OF_PRESET` must then say what its `F` and `M` are.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+import localgrad as lg
+from localgrad.rules import PRESETS
+
+OUTPUT, HIDDEN, INPUT, TEACHER_HIDDEN = 2, 4, 3, 5
+# One set of sizes almost everywhere: compiling is what costs time here.
+
+
+@dataclass(frozen=True)
+class Case:
+    """A rule, and in plain NumPy what it should be: `credit(A, W, R, gamma) -> (F, M)` and `lags`."""
+
+    id: str
+    rule: Callable[[Any, Any], lg.Rule]
+    credit: Callable[..., tuple[np.ndarray, np.ndarray]]
+    lags: int | None
+    uses_axes: bool  # whether M singles out the hidden units' own axes
+
+    def __call__(self) -> lg.Rule:
+        return self.rule(FEEDBACK, GAMMA)
+
+    def reference(self, student: Any) -> tuple[np.ndarray, np.ndarray, int | None]:
+        return (*self.credit(student[0], student[1], FEEDBACK, GAMMA), self.lags)
+
+    def on_mode(self, student: Any, r: float, g: float) -> tuple[float, float, int | None]:
+        a, _, w = student
+        F, M = self.credit(np.array([[a]]), np.array([[w]]), np.array([[r]]), np.array([g]))
+        return float(F[0, 0]), float(M[0, 0]), self.lags
+
+
+def random_matrices(output: int, hidden: int, input: int, seed: int, radius: float = 0.7) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    W = rng.standard_normal((hidden, hidden))
+    W *= radius / np.abs(np.linalg.eigvals(W)).max()
+    return rng.standard_normal((output, hidden)), W, rng.standard_normal((hidden, input))
+
+
+STUDENT = random_matrices(OUTPUT, HIDDEN, INPUT, seed=1, radius=0.6)
+TEACHER = random_matrices(OUTPUT, TEACHER_HIDDEN, INPUT, seed=2, radius=0.7)
+FEEDBACK = np.random.default_rng(3).standard_normal((OUTPUT, HIDDEN))
+GAMMA = np.array([0.9, -0.4, 0.25, 0.6])
+DECAY = 0.4
+
+
+def network(matrices: Any) -> lg.LinearRNN:
+    return lg.LinearRNN(*matrices)
+
+
+def matrices(net: lg.LinearRNN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.asarray(net.A), np.asarray(net.W), np.asarray(net.B)
+
+
+def assert_close(actual: Any, expected: Any, tolerance: float) -> None:
+    """Every part within `tolerance`, relative to the largest entry of all expected parts together."""
+    actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
+    scale = max(float(np.abs(x).max()) for x in expected)
+    for x, y in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=0, atol=tolerance * max(scale, 1e-300))
+
+
+def distance(one: Any, other: Any) -> float:
+    """The largest difference of two updates, relative to the larger one's largest entry."""
+    one, other = jax.tree.leaves(one), jax.tree.leaves(other)
+    scale = max(float(np.abs(x).max()) for x in (*one, *other))
+    return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in zip(one, other, strict=True)) / scale
+
+
+def _diagonal(W: np.ndarray) -> np.ndarray:
+    return np.diag(np.diag(W))
+
+
+def _identity(W: np.ndarray) -> np.ndarray:
+    return np.eye(len(W))
+
+
+LAGS = 2
+CREDIT_OF_PRESET: dict[str, tuple[Callable[..., tuple[np.ndarray, np.ndarray]], int | None]] = {
+    "bptt": (lambda A, W, R, g: (A, W), None),
+    "tbptt": (lambda A, W, R, g: (A, W), LAGS),
+    "rflo": (lambda A, W, R, g: (R, DECAY * _identity(W)), None),
+    "eprop": (lambda A, W, R, g: (A, _diagonal(W)), None),
+    "feedback-alignment": (lambda A, W, R, g: (R, W), None),
+    "three-factor": (lambda A, W, R, g: (R, 0 * W), 1),
+}
+
+
+def _preset_case(name: str) -> Case:
+    make = PRESETS[name]
+    required = {k for k, p in inspect.signature(make).parameters.items() if p.default is inspect.Parameter.empty}
+
+    def rule(R: Any, gamma: Any) -> lg.Rule:
+        values = {"feedback": R, "decay": DECAY}
+        lags = {"lags": LAGS} if "lags" in inspect.signature(make).parameters else {}
+        return make(**{key: values[key] for key in required if key in values}, **lags)
+
+    credit, lags = CREDIT_OF_PRESET[name]
+    return Case(name, rule, credit, lags, uses_axes=name == "eprop")
+
+
+def _random_point(seed: int, lags: int | None) -> Case:
+    """A rule with every term at once, its coefficients drawn; small enough for the infinite horizon."""
+    phi, rho, full, diagonal, decay = np.random.default_rng(seed).uniform(-0.5, 0.5, 5)
+
+    def rule(R: Any, gamma: Any) -> lg.Rule:
+        return lg.Rule(lg.Feedback(phi, rho * R), lg.Propagator(full, diagonal, decay * gamma), lags)
+
+    def credit(A: Any, W: Any, R: Any, gamma: Any) -> tuple[np.ndarray, np.ndarray]:
+        return phi * A + rho * R, full * W + diagonal * _diagonal(W) + decay * np.diag(gamma)
+
+    return Case(f"random-{seed}-lags-{lags}", rule, credit, lags, uses_axes=True)
+
+
+POINTS = [
+    Case("eprop-random", lambda R, g: lg.EProp(R), lambda A, W, R, g: (R, _diagonal(W)), None, True),
+    Case("rflo-per-unit", lambda R, g: lg.RFLO(R, g), lambda A, W, R, g: (R, np.diag(g)), None, True),
+    Case(
+        "rflo-symmetric",
+        lambda R, g: lg.RFLO("symmetric", DECAY),
+        lambda A, W, R, g: (A, DECAY * _identity(W)),
+        None,
+        False,
+    ),
+    Case("rflo-lags-3", lambda R, g: lg.Rule(R, DECAY, 3), lambda A, W, R, g: (R, DECAY * _identity(W)), 3, False),
+    Case(
+        "feedback-blend",
+        lambda R, g: lg.Rule(lg.Feedback.blend(0.3, R)),
+        lambda A, W, R, g: (0.7 * A + 0.3 * R, W),
+        None,
+        False,
+    ),
+    Case(
+        "propagator-blend",
+        lambda R, g: lg.Rule(R, lg.Propagator.blend(0.3, DECAY)),
+        lambda A, W, R, g: (R, 0.7 * W + 0.3 * DECAY * _identity(W)),
+        None,
+        False,
+    ),
+    Case(
+        "diagonal-with-decays-lags-17",  # one lag more than a block of lagwise.py holds
+        lambda R, g: lg.Rule(R, lg.Propagator(diagonal=0.5, decay=0.5 * g), 17),
+        lambda A, W, R, g: (R, 0.5 * _diagonal(W) + 0.5 * np.diag(g)),
+        17,
+        True,
+    ),
+    _random_point(11, None),
+    _random_point(12, 3),
+]
+CASES = [_preset_case(name) for name in PRESETS if name in CREDIT_OF_PRESET] + POINTS
+BY_ID = {case.id: case for case in CASES}

@@ -1,0 +1,207 @@
+"""The command line: one JSON document or a short text on standard output, one line for an error, exit statuses."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from demo_experiment import DEMO, FAILING
+from typer.testing import CliRunner
+
+from localgrad import __version__, experiments
+from localgrad.cli import app
+from localgrad.rules import PRESETS
+
+COMMANDS = ("reproduce", "derive")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def run_process(*arguments):
+    command = [sys.executable, "-m", "localgrad.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def assert_one_line_error(result, *words, status=2):
+    exit_code = getattr(result, "exit_code", getattr(result, "returncode", None))
+    assert exit_code == status
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert all(word in line for word in words), line
+
+
+@pytest.fixture
+def inject(monkeypatch):
+    """Make `localgrad reproduce demo` run the given experiment."""
+
+    def put(experiment):
+        monkeypatch.setattr(experiments, "NAMES", ("demo",))
+        monkeypatch.setattr(experiments, "load", lambda name: experiment)
+
+    return put
+
+
+def broken(error):
+    def compute(parameters):
+        raise error
+
+    return replace(DEMO, compute=compute)
+
+
+# --- reproduce -------------------------------------------------------------------------------------------------------
+
+
+def test_reproduce_prints_claims_and_report(inject, tmp_path):
+    inject(DEMO)
+    result = run("reproduce", "--quick", "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert f"All 2 claims hold. Report: {tmp_path / 'out' / 'report.html'}" in result.stdout
+    assert "demo-sum" in result.stdout
+    assert result.stderr.startswith("[1/1] demo: ")
+    assert (tmp_path / "out" / "report.html").read_text().count("--quick") >= 1
+
+
+def test_failing_claim_gives_status_1_and_is_named(inject, tmp_path):
+    inject(FAILING)
+    result = run("reproduce", "demo", "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "FAILS" in result.stdout
+    assert "2 of 3 claims hold" in result.stdout
+
+
+@pytest.mark.parametrize(("experiment", "status"), [(DEMO, 0), (FAILING, 1)])
+def test_json_is_one_document_and_nothing_else(inject, tmp_path, experiment, status):
+    def noisy(parameters):
+        print("an experiment that prints")
+        return experiment.compute(parameters)
+
+    inject(replace(experiment, compute=noisy))
+    result = run("reproduce", "--json", "--out", tmp_path)
+    assert result.exit_code == status
+    document = json.loads(result.stdout)
+    assert document["report"] == str(tmp_path / "report.html")
+    keys = ["id", "experiment", "source", "statement", "expected", "measured", "holds"]
+    assert all(list(claim) == keys for claim in document["claims"])
+    assert [claim["holds"] for claim in document["claims"]] == [True, True, False][: len(document["claims"])]
+    assert json.loads((tmp_path / "claims.json").read_text())["claims"] == document["claims"]
+
+
+def test_unknown_experiments_list_the_known(tmp_path):
+    result = run("reproduce", "rates", "nonsense", "--out", tmp_path / "out")
+    assert_one_line_error(result, "unknown experiment nonsense", *experiments.NAMES)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unwritable_folder_is_found_before_computing(inject, tmp_path):
+    inject(broken(AssertionError("computed")))
+    (tmp_path / "file").write_text("")
+    assert_one_line_error(run("reproduce", "--out", tmp_path / "file" / "out"), "cannot write", "file/out", "another")
+
+
+def test_interrupt_leaves_nothing(inject, tmp_path):
+    inject(broken(KeyboardInterrupt()))
+    assert_one_line_error(run("reproduce", "--out", tmp_path / "out"), "interrupted", status=130)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("horizon must be\nat least 1; got 0"), ["error: horizon must be at least 1; got 0"]),
+        (FileNotFoundError(2, "No such file or directory", "teacher.npz"), ["teacher.npz: No such file"]),
+        (ModuleNotFoundError("No module named 'tvb_data'", name="tvb_data"), ["'tvb_data' is not installed", "pip"]),
+        (ZeroDivisionError("division by zero"), ["ZeroDivisionError", "bug", "--debug"]),
+    ],
+)
+def test_errors_are_one_line_unless_debugging(inject, tmp_path, error, words):
+    inject(broken(error))
+    assert_one_line_error(run("reproduce", "--json", "--out", tmp_path / "out"), *words)
+    assert not (tmp_path / "out").exists()
+    assert run("--debug", "reproduce", "--out", tmp_path / "out").exception is error
+
+
+def test_names_are_run_once_in_report_order():
+    assert experiments.select(["rates", "fixed_points", "rates"]) == ["fixed-points", "rates"]
+    assert experiments.select([]) == experiments.select(None) == list(experiments.NAMES)
+
+
+def test_load_names_the_known():
+    with pytest.raises(ValueError, match=r"unknown experiment x; known experiments: equivalence, .*connectome"):
+        experiments.load("x")
+
+
+# --- derive ----------------------------------------------------------------------------------------------------------
+
+
+def test_derive_prints_text_latex_or_json():
+    text, latex, document = run("derive", "rflo"), run("derive", "rflo", "--latex"), run("derive", "rflo", "--json")
+    assert text.exit_code == latex.exit_code == document.exit_code == 0
+    assert "\\frac" in latex.stdout
+    assert isinstance(json.loads(document.stdout), dict)
+    assert text.stdout != latex.stdout
+
+
+def test_derive_takes_lags():
+    assert run("derive", "tbptt", "--lags", 2).stdout != run("derive", "tbptt").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], ["unknown rule 'nonsense'", *PRESETS]),
+        (["tbptt", "--lags", 0], ["lags", "at least 1", "0"]),
+        (["rflo", "--lags", 2], ["lags", "rflo"]),
+        (["rflo", "--latex", "--json"], ["--latex", "--json"]),
+    ],
+)
+def test_derive_refuses_in_one_line(arguments, words):
+    assert_one_line_error(run("derive", *arguments), *words)
+
+
+# --- help and the process as a whole ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"localgrad {command}" in result.stdout  # an example
+
+
+def test_help_names_all_rules_and_experiments():
+    rules, names = run("derive", "--help").stdout, run("reproduce", "--help").stdout
+    assert all(rule in rules for rule in PRESETS)
+    assert all(name in names for name in experiments.NAMES)
+
+
+def test_version():
+    assert run("--version").stdout == f"localgrad {__version__}\n"
+
+
+def test_help_imports_nothing_heavy():
+    heavy = {"jax", "numpy", "scipy", "sympy", "numba", "xarray", "matplotlib", "equinox"}
+    program = f"import localgrad.cli, sys; print(sorted({heavy} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout == "[]\n"
+
+
+def test_process_help():
+    result = run_process("--help")
+    assert result.returncode == 0
+    assert all(command in result.stdout for command in COMMANDS)
+    assert result.stderr == ""
+
+
+def test_process_refuses_bad_names():
+    assert_one_line_error(run_process("reproduce", "nonsense"), "nonsense", "known experiments")
+    assert run_process("nonsense").returncode == 2
+    assert run_process("reproduce", "--nonsense").returncode == 2
+
+
+def test_process_refuses_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_one_line_error(run_process("reproduce", "rates", "--out", tmp_path / "file" / "out"), "cannot write")
