@@ -54,6 +54,8 @@ TEACHER = random_matrices(OUTPUT, TEACHER_HIDDEN, INPUT, seed=2, radius=0.7)
 FEEDBACK = np.random.default_rng(3).standard_normal((OUTPUT, HIDDEN))
 GAMMA = np.array([0.9, -0.4, 0.25, 0.6])
 DECAY = 0.4
+# Not a multiple of anything, and less than a block of lagwise.py; other tests cross a block's border.
+HORIZON = 7
 
 
 def network(matrices: Any) -> lg.LinearRNN:

@@ -45,7 +45,7 @@ def present(expression: sp.Expr) -> sp.Expr:
 
 def factored(expression: sp.Expr) -> sp.Expr:
     """One fraction of products, with denominators such as `(1 − w²)²` and sums of powers multiplied out."""
-    above, below = sp.cancel(sp.together(expression)).as_numer_denom()
+    above, below = sp.cancel(expression).as_numer_denom()
     coefficient, factors = sp.factor_list(above)
     divisor, divisors = sp.factor_list(below)
     coefficient, product = coefficient / divisor, sp.S.One

@@ -173,7 +173,7 @@ def _describe_terms(*terms: tuple[Any, str]) -> str:
     for coefficient, symbol in terms:
         if coefficient is not None:
             is_one_or_matrix = np.ndim(coefficient) > 0 or symbol in ("fixed", "decay·I") or coefficient == 1
-            words.append(symbol if is_one_or_matrix else f"{coefficient:g}·{symbol}")
+            words.append(symbol if is_one_or_matrix else f"{coefficient}·{symbol}")
     return " + ".join(words) or "0"
 
 

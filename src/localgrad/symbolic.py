@@ -128,8 +128,9 @@ class Derivation:
         def of_mode(text: str, latex: str, mode: Mode) -> list[_Equation]:
             return [_Equation(text.format(x), latex.format(x), y) for x, y in zip("abw", mode, strict=True)]
 
+        credit = [_Equation("f", "f", self.feedback), _Equation("m", "m", self.propagator)]
         sections = [
-            ("Feedback f and propagator m", [_Equation(*"ff", self.feedback), _Equation(*"mm", self.propagator)]),
+            ("Feedback f and propagator m", credit),
             ("Expected update", of_mode("Δ{}", r"\Delta {}", self.update)),
             ("Learning flow", of_mode("d{}/dk", r"\frac{{d{}}}{{dk}}", self.flow)),
             ("Loss", [_Equation("L", "L", self.loss)]),

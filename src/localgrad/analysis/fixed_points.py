@@ -139,7 +139,7 @@ def search_fixed_points(
     return RootSearch(roots, labels, num_starts - len(found))
 
 
-def _levenberg_marquardt(rule: Rule, teacher: Mode, x: np.ndarray, iterations: int = 400) -> np.ndarray:
+def _levenberg_marquardt(rule: Rule, teacher: Mode, x: np.ndarray, iterations: int = 200) -> np.ndarray:
     """The roots of moderate size, as rows `(a, b, w)`, that the rows of `x`, `(a, b, artanh w)`, lead to."""
     limit = 1 - 1e-9  # keeps |w| below 1 in floating point
 

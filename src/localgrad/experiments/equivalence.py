@@ -4,6 +4,7 @@ The network side solves Stein equations for full matrices, the mode side evaluat
 rule and nothing else.
 """
 
+import json
 from dataclasses import dataclass
 
 import jax
@@ -33,8 +34,8 @@ class Parameters:
     feedback: float = 1.0
     decay: float = 0.5
     num_networks: int = 20
-    learning_rate: float = 0.02
-    num_steps: int = 1000
+    learning_rate: float = 0.01
+    num_steps: int = 2000
 
 
 def _rules(p: Parameters) -> list[Rule]:
@@ -163,7 +164,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
 def draw(data: xr.Dataset) -> Figure:
     """Modes of the learning network on the curves of the mode equations."""
     shown = ["BPTT", "tBPTT(1)", "RFLO"]
-    figure, axes = new_figure(3, 3, height=6.2, sharex=True, sharey="row")
+    figure, axes = new_figure(3, 3, height=6.5, sharex=True, sharey="row")
     dots = np.unique(np.geomspace(1, data.sizes["step"], 18).astype(int)) - 1
     for ax, (parameter, rule) in zip(axes, [(x, r) for x in "abw" for r in shown], strict=True):
         here = data.sel(rule=rule, parameter=parameter)
@@ -177,6 +178,9 @@ def draw(data: xr.Dataset) -> Figure:
         ax.set_ylabel(f"mode's {parameter}")
     for ax in axes[6:]:
         ax.set_xlabel("learning time")
+    teacher = json.loads(data.attrs["parameters"])["teacher_w"]
+    names = [f"mode {i + 1}, w* = {w:g}" for i, w in enumerate(teacher)]
+    figure.legend(axes[0].lines[1::2], names, loc="outside upper center", ncols=len(names))
     label_panels(axes)
     return figure
 
@@ -186,7 +190,7 @@ EXPERIMENT = Experiment(
     title="An aligned network is its modes",
     question="Do the three-dimensional mode equations give exactly what an aligned network of full matrices does?",
     parameters=Parameters(),
-    quick=Parameters(num_networks=5, num_steps=300),
+    quick=Parameters(num_networks=5, num_steps=500),
     compute=compute,
     claims=claims,
     figures=(
