@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 import localgrad as lg
 from localgrad.rules import PRESETS
@@ -163,3 +164,7 @@ POINTS = [
 ]
 CASES = [_preset_case(name) for name in PRESETS if name in CREDIT_OF_PRESET] + POINTS
 BY_ID = {case.id: case for case in CASES}
+# For tests that compile a program of their own for each rule: every form of feedback, propagator and lags once, and the
+# rest of the rules in the slow tier.
+_FEW = ("bptt", "rflo-per-unit", "three-factor", "random-11-lags-None")
+FEW_CASES = [pytest.param(case, id=case.id, marks=[] if case.id in _FEW else pytest.mark.slow) for case in CASES]

@@ -80,7 +80,7 @@ def test_all_lags(M):
     np.testing.assert_allclose(total - apply((M, N), total), X, atol=1e-13)
 
 
-@FORMS
+@pytest.mark.parametrize("M", [DENSE, pytest.param(COLUMN, marks=pytest.mark.slow)], ids=["dense", "column"])
 def test_derivatives_solve_the_same_equation(M):
     """For `S = X + MᵀSN` along `(dM, dN, dX)`, against central differences with step 1e-6."""
     directions = [jnp.asarray(np.random.default_rng(1).standard_normal(x.shape)) for x in (M, N, X)]

@@ -147,7 +147,7 @@ def _size_of_rows(state: _Forward) -> Array:
     """How much credit times error the next block can still bring, up to a constant."""
 
     def size(rows: _Rows) -> Array:
-        return jnp.max(jnp.abs(rows.block))  # not a sum of squares, which underflows long before the rows do
+        return jnp.sqrt(jnp.sum(rows.block**2))
 
     own, theirs = size(state.student), size(state.teacher)
     return jnp.maximum(jnp.maximum(own, theirs), size(state.credit)) * (own + theirs)

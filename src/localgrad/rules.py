@@ -111,7 +111,7 @@ class Rule(eqx.Module):
     Source: the paper's equations 6–8 are corners of this space.
 
     >>> Rule(feedback=1.0, propagator="full").describe()
-    'custom: F = fixed, M = J, all lags'
+    'custom: F = 1, M = J, all lags'
     """
 
     feedback: Feedback
@@ -129,8 +129,10 @@ class Rule(eqx.Module):
 
     def describe(self) -> str:
         """One line: name, feedback, propagator and lags."""
-        F = _describe_terms((self.feedback.symmetric, "A"), (self.feedback.fixed, "fixed"))
-        terms = ((self.propagator.full, "J"), (self.propagator.diagonal, "diag J"), (self.propagator.decay, "decay·I"))
+        fixed, decay = self.feedback.fixed, self.propagator.decay
+        F = _describe_terms((self.feedback.symmetric, "A"), (fixed, "R" if np.ndim(fixed) else ""))
+        identity = "diag γ" if np.ndim(decay) else "I"
+        terms = ((self.propagator.full, "J"), (self.propagator.diagonal, "diag J"), (decay, identity))
         lags = "all lags" if self.lags is None else f"{self.lags} lag{'s' * (self.lags > 1)}"
         return f"{self.name}: F = {F}, M = {_describe_terms(*terms)}, {lags}"
 
@@ -169,11 +171,13 @@ def _check_lags(lags: Any) -> int | None:
 
 
 def _describe_terms(*terms: tuple[Any, str]) -> str:
+    """`2·A + R`: each term present as its number and symbol, or as its symbol alone where the number is 1 or many."""
     words = []
     for coefficient, symbol in terms:
-        if coefficient is not None:
-            is_one_or_matrix = np.ndim(coefficient) > 0 or symbol in ("fixed", "decay·I") or coefficient == 1
-            words.append(symbol if is_one_or_matrix else f"{coefficient}·{symbol}")
+        if coefficient is None:
+            continue
+        number = "" if np.ndim(coefficient) > 0 or coefficient == 1 else str(coefficient)
+        words.append("·".join(filter(None, (number, symbol))) or "1")
     return " + ".join(words) or "0"
 
 

@@ -137,6 +137,49 @@ def symmetric_modes(W: Any) -> tuple[Mode, Frames]:
     return Mode(a=np.ones_like(w), b=np.ones_like(w), w=w), Frames(U=P, P=P, V=P)
 
 
+def aligned_modes(teacher: LinearRNN) -> tuple[Mode, Frames]:
+    r"""The modes of any data-aligned network whose `W` is symmetric: `A = U Ā Pᵀ`, `W = P W̄ Pᵀ`, `B = P B̄ Vᵀ`.
+
+    The eigenvectors of `W` are the axes `P`; the network is aligned if `A P` has orthogonal columns and `Pᵀ B`
+    orthogonal rows. Ordered by descending `|a* b*|`, then `w*`; `a*, b* ≥ 0`, so that signs are in the frames.
+
+
+    **Arguments:** `teacher`: values, not tracers. **Returns:** `Mode` of float64 arrays of shape `"modes"` (as many as
+    the smallest of the three sizes), and the `Frames`.
+
+    **Raises:** `ValueError` that says why the network is not aligned. Equal eigenvalues leave `P` undetermined; an
+    alignment that needs a particular choice among them is not found.
+
+    Source: the paper's section 3 (data alignment).
+
+    >>> aligned_modes(LinearRNN([[2.0, 0.0], [0.0, 1.0]], [[0.5, 0.0], [0.0, 0.25]], np.eye(2)))[0].a
+    array([2., 1.])
+    """
+    A, W, B = (np.asarray(x, dtype=np.float64) for x in (teacher.A, teacher.W, teacher.B))
+    rounding = 64 * len(W) * np.finfo(np.asarray(teacher.W).dtype).eps
+    _, frames = symmetric_modes(W)
+    P = frames.P
+    readout, drive = A @ P, P.T @ B
+    for name, gram in (("readout A", readout.T @ readout), ("input B", drive @ drive.T)):
+        rest = np.abs(gram - np.diag(np.diag(gram))).max()
+        if rest > rounding * max(np.abs(gram).max(), 1e-300):
+            raise ValueError(f"the {name} mixes eigenvectors of W (overlap {rest:.3g}), so the network has no modes")
+    a, b, w = np.linalg.norm(readout, axis=0), np.linalg.norm(drive, axis=1), np.diag(P.T @ W @ P)
+    order = np.lexsort((-w, -np.round(a * b, 12)))
+    count = min(teacher.sizes)
+    frames = Frames(_completed(readout[:, order]), P[:, order], _completed(drive[order].T))
+    return Mode(*(x[order][:count] for x in (a, b, w))), frames
+
+
+def _completed(columns: np.ndarray) -> np.ndarray:
+    """An orthogonal matrix whose first columns are the given orthogonal ones, normalised; zero ones are filled in."""
+    size, count = columns.shape[0], min(columns.shape)
+    Q, R = np.linalg.qr(columns[:, :count], mode="complete")
+    signs = np.ones(size)
+    signs[:count] = np.where(np.diag(R)[:count] < 0, -1, 1)
+    return Q * signs
+
+
 def connectome(regions: int = 68, *, spectral_radius: float = 0.95) -> tuple[np.ndarray, tuple[str, ...]]:
     r"""A measured brain network of the package `tvb-data`, scaled to a spectral radius.
 

@@ -43,15 +43,15 @@ def smaller(x, y):
 def lag_sum(z, digits):
     """`Σ_{j<lags} z^j` and its derivative, by doubling.
 
-    `digits` are the binary digits of `lags` after the first. From the sum of `t` lags come those of `2t` and `2t + 1`.
+    `digits` are the binary digits of `lags`. From the sum of `t` lags come those of `2t` and `2t + 1`.
     """
     total, slope, power, power_slope = 1.0, 0.0, z, 1.0
-    for digit in digits:
+    for k in range(1, len(digits)):
         slope = slope * (1 + power) + total * power_slope
         total = total * (1 + power)
         power_slope = 2 * power * power_slope
         power = power * power
-        odd = digit > 0
+        odd = digits[k] > 0
         slope = choose(odd, total + z * slope, slope)
         total = choose(odd, 1 + z * total, total)
         power_slope = choose(odd, power + z * power_slope, power_slope)

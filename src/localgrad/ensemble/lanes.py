@@ -90,7 +90,7 @@ def _load_next(batch, i, owner, waiting, stop, problem, duration, rtol, atol, la
             numbers[3, j], numbers[4, j], numbers[5, j] = 0.0, 0.0, inf
             codes[0, j], codes[1, j], codes[2, j] = DIVERGED, 0, 0
             continue
-        for row in range(R.NUM_ROWS):
+        for row in range(R.RULE):
             batch[row * n + i] = 0.0
         put3(batch, R.STATE, n, i, a, b, w)
         put3(batch, R.RULE, n, i, phi0, phi1, mu0)

@@ -120,10 +120,10 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def draw_network(data: xr.Dataset) -> Figure:
     """The weights, and the patterns of four modes over the regions."""
-    figure, axes = new_figure(1, 2, height=3.6, width_ratios=(1, 1.15))
+    figure, axes = new_figure(1, 2, height=4.2, width_ratios=(1, 1.15))
     image = axes[0].imshow(np.log10(data.W.where(data.W > 0)), cmap="cividis", rasterized=True)
     axes[0].set(xlabel="from region", ylabel="to region")
-    figure.colorbar(image, ax=axes[0], label="log₁₀ weight", shrink=0.7)
+    figure.colorbar(image, ax=axes[0], label="log₁₀ weight", location="bottom", shrink=0.8)
     shown = [0, 1, 2, 3, data.sizes["mode"] - 2, data.sizes["mode"] - 1]
     pattern = data.pattern.isel(mode=shown)
     limit = float(abs(pattern).max())
@@ -131,7 +131,7 @@ def draw_network(data: xr.Dataset) -> Figure:
     axes[1].set_yticks(range(len(shown)), [f"w* = {float(data.w_star[i]):.2f}" for i in shown])
     axes[1].axvline(data.sizes["region"] / 2 - 0.5, color="black", linewidth=0.8)
     axes[1].set(xlabel="region (right hemisphere | left hemisphere)")
-    figure.colorbar(image, ax=axes[1], label="weight of the region", shrink=0.7)
+    figure.colorbar(image, ax=axes[1], label="weight of the region", location="bottom", shrink=0.8)
     label_panels(axes)
     return figure
 
@@ -160,8 +160,8 @@ EXPERIMENT = Experiment(
             "connectome-network",
             draw_network,
             "a: the 68-region human connectome (package tvb-data, diagonal included), scaled to spectral radius 0.95; "
-            "the two blocks are the hemispheres. b: six of its modes, the four with the longest memory and the two most "
-            "negative: patterns of regions, the black line between the hemispheres.",
+            "the two blocks are the hemispheres. b: six of its modes, the four with the longest memory and the two "
+            "most negative: patterns of regions, the black line between the hemispheres.",
         ),
         FigureSpec(
             "connectome-rates",

@@ -184,10 +184,10 @@ EXPERIMENT = Experiment(
         FigureSpec(
             "detours",
             draw,
-            "Learning from one start (black square) to circles (converged) or crosses (diverged). a: BPTT, tBPTT(1) and "
-            "RFLO with the right sign go straight to the near branch; RFLO with â = −1 leaves it and ends on the "
-            "opposite branch, or diverges. b: on the way w overshoots; where it reaches ±1 learning diverges in finite "
-            "time. c: the detour's loss first rises tenfold.",
+            "Learning from one start (black square) to circles (converged) or crosses (diverged). a: BPTT, tBPTT(1) "
+            "and RFLO with the right sign go straight to the near branch; RFLO with â = −1 leaves it and ends on the "
+            "opposite branch, or diverges. b: on the way w overshoots; where it reaches ±1 learning diverges in "
+            "finite time. c: the detour's loss first rises tenfold.",
         ),
     ),
     table=table,

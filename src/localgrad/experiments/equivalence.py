@@ -91,15 +91,13 @@ def _learn(p: Parameters, rule: Rule, teacher: Mode) -> tuple[np.ndarray, np.nda
         modes = project_modes(network, frames)
         return network, Mode(*(x[:count] for x in modes))
 
-    def mode_step(mode: Mode, _: None) -> tuple[Mode, Mode]:
+    final, path = jax.jit(lambda x: jax.lax.scan(step, x, None, length=p.num_steps))(aligned_network(start, frames))
+    mode, mode_path = start, []
+    for _ in range(p.num_steps):
         update = mode_update(rule, mode, teacher)
         mode = Mode(*(x - p.learning_rate * dx for x, dx in zip(mode, update, strict=True)))
-        return mode, mode
-
-    final, path = jax.jit(lambda x: jax.lax.scan(step, x, None, length=p.num_steps))(aligned_network(start, frames))
-    start_in_jax = Mode(*(jnp.asarray(x) for x in start))
-    mode_path = jax.jit(lambda x: jax.lax.scan(mode_step, x, None, length=p.num_steps)[1])(start_in_jax)
-    return np.stack(path), np.stack(mode_path), float(_off_diagonal(final, frames, count))
+        mode_path.append(np.stack(mode))
+    return np.stack(path), np.stack(mode_path, axis=1), float(_off_diagonal(final, frames, count))
 
 
 def compute(p: Parameters) -> xr.Dataset:

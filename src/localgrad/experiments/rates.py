@@ -182,10 +182,10 @@ EXPERIMENT = Experiment(
         FigureSpec(
             "rates",
             draw,
-            "Above: convergence rate at the optimal solution (s, 1/s, w*), RFLO with â = 1, ŵ = 0.5. BPTT is slowest at "
-            "s = 1; RFLO is slower to the right of the crossing (grey line), faster to the left of it and without bound "
-            "as s → 0. tBPTT(1) is close to BPTT for w* = 0.2. Below: the critical learning rate, above which steps are "
-            "unstable.",
+            "Above: convergence rate at the optimal solution (s, 1/s, w*), RFLO with â = 1, ŵ = 0.5. BPTT is slowest "
+            "at s = 1; RFLO is slower to the right of the crossing (grey line), faster to the left of it and without "
+            "bound as s → 0. tBPTT(1) is close to BPTT for w* = 0.2. Below: the critical learning rate, above which "
+            "steps are unstable.",
         ),
     ),
     table=table,

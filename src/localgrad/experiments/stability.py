@@ -297,17 +297,17 @@ EXPERIMENT = Experiment(
         FigureSpec(
             "spectra",
             draw_curves,
-            "Non-zero eigenvalues at the optimal solutions (s, c/s, w*), teacher (1, 1, 0.8), RFLO with â = 1. BPTT and "
-            "tBPTT(1) lie below zero for every s and are even in s. RFLO is stable for s > 0, where its feedback has the "
-            "readout's sign, and unstable for s < 0: a saddle down to s = −1, beyond it unstable in both directions, and "
-            "with ŵ = −0.5 spiralling out (c).",
+            "Non-zero eigenvalues at the optimal solutions (s, c/s, w*), teacher (1, 1, 0.8), RFLO with â = 1. BPTT "
+            "and tBPTT(1) lie below zero for every s and are even in s. RFLO is stable for s > 0, where its feedback "
+            "has the readout's sign, and unstable for s < 0: a saddle down to s = −1, beyond it unstable in both "
+            "directions, and with ŵ = −0.5 spiralling out (c).",
         ),
         FigureSpec(
             "rflo-stability-map",
             draw_map,
-            "RFLO where feedback and readout have opposite signs (â = −1, s > 0, w* = 0.8). Left of 1 every solution is "
-            "a saddle, whatever ŵ; right of it, learning runs or spirals away. For weak teachers (b, c) a window of "
-            "stable solutions opens next to the border, at negative ŵ.",
+            "RFLO where feedback and readout have opposite signs (â = −1, s > 0, w* = 0.8). Left of 1 every solution "
+            "is a saddle, whatever ŵ; right of it, learning runs or spirals away. For weak teachers (b, c) a window "
+            "of stable solutions opens next to the border, at negative ŵ.",
         ),
     ),
 )

@@ -1,0 +1,192 @@
+"""The public face of the ensemble engine: checks, broadcasting, threads, results."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from localgrad.ensemble import lanes
+from localgrad.network import Mode
+from localgrad.rules import Rule
+
+_LANES = 48
+_LARGEST_CHUNK = 16384  # trajectories a thread takes at a time
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """How the trajectories of an ensemble ended; every array has the broadcast shape.
+
+    - `final`: the last state, a `Mode`.
+    - `outcome`: codes of `Outcome`. `branch`: the sign of `a` where it is `CONVERGED`, else 0.
+    - `time`: the learning time at which the loss became negligible for good where `CONVERGED`, else at the end.
+    - `path_length`: the length of the way through `(a, b, w)`.
+    - `peak_loss`: the largest loss on the way over the initial loss, at least 1; infinite where `DIVERGED`. Initial losses
+        count as no smaller than a negligible one, 1e-8 of the loss of a student without output.
+    - `steps`: attempted steps of the integrator.
+    - `saved`: with `save_at`, the states at those times, a `Mode` of arrays with one more axis, at the end. After the end of
+        a trajectory its last state is repeated.
+    """
+
+    final: Mode
+    outcome: np.ndarray
+    branch: np.ndarray
+    time: np.ndarray
+    path_length: np.ndarray
+    peak_loss: np.ndarray
+    steps: np.ndarray
+    saved: Mode | None = None
+
+
+def integrate_modes(
+    rule: Rule,
+    initial: Mode,
+    teacher: Mode,
+    *,
+    duration: float,
+    rtol: float = 1e-6,
+    atol: float = 1e-8,
+    early_stop: bool = True,
+    save_at: Sequence[float] | np.ndarray | None = None,
+    max_steps: int = 100_000,
+    threads: int | None = None,
+) -> Ensemble:
+    r"""Follow the learning flow `dθ/dk = −Δθ` of many modes at once.
+
+    **Arguments:**
+
+    - `rule`: its numbers (feedback and decay, and their blends) are scalars or broadcasting arrays.
+    - `initial`, `teacher`: `Mode`s of scalars or broadcasting arrays, dimensionless; `|w*| < 1`.
+    - `duration`: learning time (learning rate × steps), positive.
+    - `rtol`, `atol`: relative and absolute error allowed in a step, positive. The absolute one counts in units of
+        `√|a* b*|` for `a` and `b` where that is below 1.
+    - `early_stop`: end a trajectory as soon as its outcome is certain.
+    - `save_at`: learning times in `[0, duration]`, in ascending order, at which states are kept (order 3 in between steps).
+    - `max_steps`: attempted steps after which a trajectory is given up as `UNFINISHED`.
+    - `threads`: how many to use, by default one a core. Results do not depend on it.
+
+    **Returns:** an `Ensemble`. A start that is not finite or lies outside the domain (`|w| ≥ 1`, or `|m w| ≥ 1` with all
+    lags kept) is returned as it is, with outcome `DIVERGED` at time 0. Where the field overflows, the trajectory is
+    `UNFINISHED` at its last state.
+
+    **Raises:** `ValueError` for an empty ensemble, if no start is valid, for numbers that are not finite in rule or
+    teacher, a feedback of 0, `|a* b*|` outside `[1e-150, 1e150]`, `|w*| ≥ 1`, `|decay · w*| ≥ 1` with all lags
+    kept, and for tolerances, durations and saving times outside their ranges.
+
+    Source: docs/theory.md, sections 5–8.
+
+    >>> from localgrad import Mode, Outcome, RFLO
+    >>> run = integrate_modes(RFLO(-1.0, 0.5), Mode(1.0, 1.0, [0.6, 0.7]), Mode(1.0, 1.0, 0.8), duration=200.0)
+    >>> Outcome(run.outcome[0]).name, int(run.branch[0]), run.path_length[0].round(2)
+    ('CONVERGED', -1, np.float64(4.71))
+    """
+    problem, shape = _broadcast(rule, initial, teacher)
+    _check_problem(rule, problem)
+    times = None if save_at is None else np.array(save_at, dtype=float).reshape(-1)
+    _check_settings(duration, rtol, atol, max_steps, threads, times)
+    count = int(np.prod(shape))
+    numbers, codes = np.empty((6, count)), np.empty((3, count), np.int32)
+    saved = None if times is None else np.empty((count, 3, len(times)))
+    settings = (float(duration), float(rtol), float(atol), float(early_stop), float(max_steps))
+
+    def run(start: int, stop: int) -> None:
+        digits = _binary_digits(rule.lags)
+        lanes.run(start, stop, problem, *settings, (None,) * _LANES, digits, times, numbers, codes, saved)
+
+    _in_threads(run, count, threads)
+    if not numbers[3].any() and (codes[0] == lanes.DIVERGED).all() and not codes[2].any():
+        raise ValueError(
+            f"no start is valid, for example a = {problem[0][0]:g}, b = {problem[1][0]:g}, w = {problem[2][0]:g}; "
+            "starts must be finite with |w| < 1, and |m w| < 1 when all lags are kept"
+        )
+    return _results(numbers, codes, saved, shape)
+
+
+def _broadcast(rule: Rule, initial: Mode, teacher: Mode) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:
+    """`a, b, w, φ₀, φ₁, μ₀, μ₁, c, w*`, each flat with one entry or one a trajectory, and the common shape."""
+    full, diagonal = rule.propagator.full, rule.propagator.diagonal
+    numbers = [
+        *initial,
+        *(0 if x is None else x for x in (rule.feedback.fixed, rule.feedback.symmetric, rule.propagator.decay)),
+        np.add(*(0 if x is None else np.asarray(x, dtype=float) for x in (full, diagonal))),
+        np.multiply(*(np.asarray(x, dtype=float) for x in (teacher.a, teacher.b))),
+        teacher.w,
+    ]
+    arrays = [np.asarray(x, dtype=float) for x in numbers]
+    try:
+        shape = np.broadcast_shapes(*(x.shape for x in arrays))
+    except ValueError as error:
+        shapes = ", ".join(str(x.shape) for x in arrays)
+        raise ValueError(f"initial modes, rule and teacher of shapes {shapes} do not broadcast") from error
+    if 0 in shape:
+        raise ValueError(f"the ensemble has shape {shape} and so is empty; give at least one trajectory")
+    flat = [x.reshape(1) if x.size == 1 else np.broadcast_to(x, shape).reshape(-1) for x in arrays]
+    return tuple(np.require(x, float, ["C", "W"]) for x in flat), shape
+
+
+def _check_problem(rule: Rule, problem: tuple[np.ndarray, ...]) -> None:
+    *_, phi0, phi1, mu0, mu1, c, w_star = problem
+    for name, values in (
+        ("feedback", phi0),
+        ("feedback", phi1),
+        ("decay", mu0),
+        ("propagator", mu1),
+        ("teacher w", w_star),
+    ):
+        _require(np.isfinite(values), values, name, "is not finite; give finite numbers")
+    _require((phi0 != 0) | (phi1 != 0), phi0 + 0 * phi1, "feedback", "teaches nothing; give a feedback other than 0")
+    remedy = "must lie between 1e-150 and 1e150 in size; rescale the teacher"
+    _require((abs(c) >= 1e-150) & (abs(c) <= 1e150), c, "teacher a* b*", remedy)
+    _require(abs(w_star) < 1, w_star, "teacher w", "must lie strictly between −1 and 1 (stable mode)")
+    if rule.lags is None:
+        product = mu0 * w_star + 0 * mu1
+        remedy = "must have modulus below 1 when all lags are kept; lower the decay or set lags"
+        _require((abs(product) < 1) | (mu1 != 0), product, "decay times teacher w", remedy)
+
+
+def _check_settings(
+    duration: float, rtol: float, atol: float, max_steps: int, threads: int | None, times: np.ndarray | None
+) -> None:
+    for name, value in (("duration", duration), ("rtol", rtol), ("atol", atol)):
+        if not 0 < value < np.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}")
+    for name, number in (("max_steps", max_steps), ("threads", 1 if threads is None else threads)):
+        if number < 1 or number != int(number):
+            raise ValueError(f"{name} must be a whole number of at least 1, got {number}")
+    if times is not None and not (
+        times.size and times[0] >= 0 and times[-1] <= duration and (np.diff(times) >= 0).all()
+    ):
+        raise ValueError(f"save_at must hold ascending times between 0 and the duration {duration:g}, got {times}")
+
+
+def _require(fine: np.ndarray, values: np.ndarray, name: str, complaint: str) -> None:
+    if not fine.all():
+        raise ValueError(f"{name} = {np.broadcast_to(values, fine.shape)[~fine][0]:.6g} {complaint}")
+
+
+def _binary_digits(lags: int | None) -> tuple[float, ...] | None:
+    """The binary digits of a number of lags, as a tuple: its length is known when the kernel is compiled."""
+    return None if lags is None else tuple(float(digit) for digit in bin(lags)[2:])
+
+
+def _in_threads(run: Any, count: int, threads: int | None) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = threads or cores
+    chunk = min(_LARGEST_CHUNK, max(_LANES, -(-count // threads)))
+    if count <= chunk:
+        run(0, count)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(run, start, min(start + chunk, count)) for start in range(0, count, chunk)]
+        for future in futures:
+            future.result()
+
+
+def _results(numbers: np.ndarray, codes: np.ndarray, saved: np.ndarray | None, shape: tuple[int, ...]) -> Ensemble:
+    a, b, w, time, path_length, peak_loss = (row.reshape(shape) for row in numbers)
+    outcome, branch, steps = (row.reshape(shape) for row in codes)
+    modes = None if saved is None else Mode(*(saved[:, axis].reshape(*shape, -1) for axis in range(3)))
+    return Ensemble(Mode(a, b, w), outcome, branch, time, path_length, peak_loss, steps, modes)
