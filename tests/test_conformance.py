@@ -8,7 +8,6 @@ from cases import (
     BY_ID,
     CASES,
     CREDIT_OF_PRESET,
-    DECAY,
     FEEDBACK,
     FEW_CASES,
     GAMMA,
@@ -189,4 +188,3 @@ def test_unaligned_axes_mix_the_modes_of_eprop():
 
 def test_a_rule_describes_itself(case):
     assert case().describe().startswith(case().name)
-    assert "decay" in lg.RFLO(FEEDBACK, DECAY).describe()

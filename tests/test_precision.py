@@ -31,7 +31,9 @@ class TestPrecision:
         for settings in ({"method": "doubling"}, {"horizon": HORIZON}):
             update = lg.expected_update(lg.BPTT(), in_float32(STUDENT), network(TEACHER), **settings)
             assert update.W.dtype == np.float64
-        assert lg.expected_loss(network(STUDENT), in_float32(TEACHER)).dtype == np.float64
+        value = lg.expected_loss(in_float32(STUDENT), network(TEACHER), horizon=HORIZON, loss="sequence")
+        student = tuple(x.astype(np.float32).astype(np.float64) for x in STUDENT)
+        np.testing.assert_allclose(value, brute_force_loss(student, TEACHER, HORIZON, "sequence"), rtol=1e-12)
 
     def test_without_x64(self):
         with jax.enable_x64(False):

@@ -66,13 +66,14 @@ def test_sequences_become_arrays():
         (lg.BPTT(), "BPTT: F = A, M = J, all lags"),
         (lg.TruncatedBPTT(), "tBPTT(1): F = A, M = J, 1 lag"),
         (lg.TruncatedBPTT(3), "tBPTT(3): F = A, M = J, 3 lags"),
-        (lg.RFLO(FEEDBACK, 0.5), "RFLO: F = fixed, M = decay·I, all lags"),
+        (lg.RFLO(FEEDBACK, 0.5), "RFLO: F = R, M = 0.5·I, all lags"),
+        (lg.RFLO(-0.5, GAMMA), "RFLO: F = -0.5, M = diag γ, all lags"),
         (lg.EProp(), "e-prop (symmetric): F = A, M = diag J, all lags"),
-        (lg.EProp(FEEDBACK), "e-prop (random): F = fixed, M = diag J, all lags"),
-        (lg.ThreeFactor(FEEDBACK), "three-factor: F = fixed, M = 0, 1 lag"),
+        (lg.EProp(FEEDBACK), "e-prop (random): F = R, M = diag J, all lags"),
+        (lg.ThreeFactor(FEEDBACK), "three-factor: F = R, M = 0, 1 lag"),
         (
             lg.Rule(lg.Feedback.blend(0.25, FEEDBACK), lg.Propagator.blend(0.5, 0.4)),
-            "custom: F = 0.75·A + fixed, M = 0.5·J + decay·I, all lags",
+            "custom: F = 0.75·A + R, M = 0.5·J + 0.2·I, all lags",
         ),
     ],
 )

@@ -75,7 +75,7 @@ def expected_update(
     """
     _check_problem(student, teacher, horizon, loss, method)
     _check_rule(rule, student)
-    lags = lags_of(horizon, loss, student.W.dtype)
+    lags = lags_of(horizon, loss, _precision(student, teacher))
     if _is_traced(rule, student, teacher):
         traced_method = "doubling" if horizon is None and method != "lags" else "lags"
         update, exists = _update(rule, student, teacher, lags, traced_method)
@@ -107,7 +107,7 @@ def expected_loss(
     0.5
     """
     _check_problem(student, teacher, horizon, loss, "auto")
-    lags = lags_of(horizon, loss, student.W.dtype)
+    lags = lags_of(horizon, loss, _precision(student, teacher))
     if _is_traced(student, teacher):
         return _loss(student, teacher, lags)
     value = _compiled_loss(student, teacher, lags)
@@ -228,9 +228,13 @@ def _update(rule: Rule, student: LinearRNN, teacher: LinearRNN, lags: Lags, meth
     return update, complete & jnp.all(finite)
 
 
+def _precision(student: LinearRNN, teacher: LinearRNN) -> Any:
+    return jnp.result_type(*jax.tree.leaves((student, teacher)))
+
+
 def _in_one_precision(rule: Any, student: LinearRNN, teacher: LinearRNN) -> tuple[Any, LinearRNN, LinearRNN]:
     """All three in the wider precision of the two networks; whole numbers, which shape the rule, stay."""
-    dtype = jnp.result_type(*jax.tree.leaves((student, teacher)))
+    dtype = _precision(student, teacher)
     trees = (rule, student, teacher)
     return jax.tree.map(lambda x: x if isinstance(x, int) else jnp.asarray(x, dtype), trees)
 

@@ -156,24 +156,32 @@ def _conclude(batch, lanes, digits, count, owner, duration, numbers, codes):
 
 @kernel
 def _classify(batch, lanes, digits):
-    """The outcome of each lane, into `VERDICT`."""
+    """The outcome of each lane, into `VERDICT`.
+
+    A trajectory stuck at the edge of the domain diverged if it gets there before `ẇ`, at its present change, is halved.
+    """
     n = len(lanes)
     for i in range(n):
         a, b, w = get3(batch, R.STATE, n, i)
         fa, fb, fw = get3(batch, R.VELOCITY, n, i)
-        trace, minors = invariants(batch, n, i)
         status, scale = batch[R.STATUS * n + i], batch[R.SCALE * n + i]
         negligible = batch[R.LOSS * n + i] < batch[R.SMALL * n + i]
         speed, fastest = abs(fa) + abs(fb) + abs(fw), 0.0
         for k in range(9):
             fastest = larger(abs(batch[(R.JACOBIAN + k) * n + i]), fastest)
+        trace, minors = invariants(batch, n, i, 1 / (fastest + TINY))
         creeping = (speed <= CREEPING * fastest * smaller(1 - abs(w), scale)) & (speed < inf) & ~negligible
         phi0, phi1, mu0, mu1 = get4(batch, R.RULE, n, i)
         _, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
-        at_edge = (status == R.STUCK) & (room(w, m, batch[R.W_STAR * n + i], digits) < EDGE) & (w * fw > 0)
+        at_edge = room(w, m, batch[R.W_STAR * n + i], digits) < EDGE
+        jwa, jwb, jww = get3(batch, R.JACOBIAN + 6, n, i)
+        outward = choose(w > 0, fw, -fw)
+        push = (jwa / fastest * fa + jwb / fastest * fb + jww / fastest * fw) * choose(w > 0, 1.0, -1.0)
+        arrives = (outward > 0) & (push * (1 - abs(w)) > -0.5 * outward * (outward / fastest))
+        hit = (status == R.STUCK) & at_edge & arrives
         outcome = choose(creeping, STALLED, UNFINISHED)
         outcome = choose(negligible & (trace < 0) & (minors > 0), CONVERGED, outcome)
-        batch[R.VERDICT * n + i] = choose((status == R.DIVERGING) | at_edge, DIVERGED, outcome)
+        batch[R.VERDICT * n + i] = choose((status == R.DIVERGING) | hit, DIVERGED, outcome)
 
 
 @kernel

@@ -43,8 +43,9 @@ SAFETY, SMALLEST_FACTOR, LARGEST_FACTOR = 0.8, 0.1, 6.0
 # Largest step in units of the growth time at a saddle. Without it an L-stable method with an absolute tolerance
 # would damp a growing mode that is still below the tolerance, and with it the choice of branch.
 GROWTH_A_STEP = 0.5
+ROUNDING = 1e-13
 STUCK_STEP = 1e-15  # relative to the learning time
-TINY = 1e-300
+TINY, HUGE = 1e-300, 1e300
 
 
 @kernel
@@ -89,7 +90,7 @@ def record(batch, lanes):
     """Path length, peak loss, and the step in which the loss became negligible, up to the state.
 
     The arc over a chord with unit tangents `t, t'` at its ends has length `chord · (1 + |t' − t|²/24)` to fourth order.
-    Conditional changes are added, not stored: a conditional store is a masked one, which some processors do slowly.
+    Conditional changes are arithmetic: a conditional store would be a masked one, which some processors do slowly.
     """
     n = len(lanes)
     for i in range(n):
@@ -106,16 +107,17 @@ def record(batch, lanes):
         batch[R.PEAK_LOSS * n + i] = peak + choose(now > peak, now - peak, 0.0)
         crossing = (now < small) & (last >= small)
         t0, t1, l0, l1 = get4(batch, R.CROSSING, n, i)
-        batch[R.CROSSING * n + i] = t0 + choose(crossing, last_time - t0, 0.0)
-        batch[(R.CROSSING + 1) * n + i] = t1 + choose(crossing, time - t1, 0.0)
-        batch[(R.CROSSING + 2) * n + i] = l0 + choose(crossing, last - l0, 0.0)
-        batch[(R.CROSSING + 3) * n + i] = l1 + choose(crossing, now - l1, 0.0)
+        new, old = choose(crossing, 1.0, 0.0), choose(crossing, 0.0, 1.0)
+        batch[R.CROSSING * n + i] = new * last_time + old * t0
+        batch[(R.CROSSING + 1) * n + i] = new * time + old * t1
+        batch[(R.CROSSING + 2) * n + i] = new * smaller(last, HUGE) + old * l0
+        batch[(R.CROSSING + 3) * n + i] = new * smaller(now, HUGE) + old * l1
         batch[R.LAST_LOSS * n + i], batch[R.LAST_TIME * n + i] = now, time
 
 
 @inlined
-def invariants(batch, n, i):
-    """Trace and sum of the principal minors of the Jacobian.
+def invariants(batch, n, i, unit):
+    """Trace and sum of the principal minors of `unit` times the Jacobian; the unit keeps products from overflowing.
 
     One eigenvalue is 0 on a line of fixed points; the other two have this sum and product, and so are stable where
     the trace is negative and the minors positive.
@@ -123,6 +125,9 @@ def invariants(batch, n, i):
     jaa, jab, jaw = get3(batch, R.JACOBIAN, n, i)
     jba, jbb, jbw = get3(batch, R.JACOBIAN + 3, n, i)
     jwa, jwb, jww = get3(batch, R.JACOBIAN + 6, n, i)
+    jaa, jab, jaw = jaa * unit, jab * unit, jaw * unit
+    jba, jbb, jbw = jba * unit, jbb * unit, jbw * unit
+    jwa, jwb, jww = jwa * unit, jwb * unit, jww * unit
     return jaa + jbb + jww, jaa * jbb - jab * jba + jaa * jww - jaw * jwa + jbb * jww - jbw * jwb
 
 
@@ -139,11 +144,12 @@ def judge(batch, lanes, rtol, early_stop):
     for i in range(n):
         a, b, w = get3(batch, R.STATE, n, i)
         fa, fb, fw = get3(batch, R.VELOCITY, n, i)
-        trace, minors = invariants(batch, n, i)
+        h = smaller(batch[R.STEP * n + i], batch[R.LEFT * n + i])
+        trace, minors = invariants(batch, n, i, h)
         gap, size, speed = 1 - abs(w), smaller(abs(a), abs(b)), abs(fa) + abs(fb) + abs(fw)
 
         near = 0.1 * smaller(batch[R.ATOL * n + i] + rtol * size, 1e-3 * smaller(size, gap))
-        at_rest = speed * (trace * trace + 2 * minors) < -near * trace * minors
+        at_rest = h * speed * (trace * trace + 2 * minors) < -near * trace * minors
         negligible = batch[R.LOSS * n + i] < batch[R.SMALL * n + i]
         settled = (negligible & (trace < 0) & (minors > 0) & at_rest) | (speed == 0)
 
@@ -154,9 +160,8 @@ def judge(batch, lanes, rtol, early_stop):
 
         verdict = choose(settled & (early_stop > 0), R.SETTLED, R.RUNNING)
         batch[R.VERDICT * n + i] = choose(diverging, R.DIVERGING, verdict)
-        growth = larger(trace, 0.0) + sqrt(larger(-minors, 0.0))
-        step = smaller(batch[R.STEP * n + i], batch[R.LEFT * n + i])
-        batch[R.STEP * n + i] = smaller(step, GROWTH_A_STEP / (growth + TINY))
+        growth = larger(trace, 0.0) + sqrt(larger(-minors - ROUNDING * trace * trace, 0.0))
+        batch[R.STEP * n + i] = h * smaller(1.0, GROWTH_A_STEP / (growth + TINY))
 
 
 @kernel
