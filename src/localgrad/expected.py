@@ -1,36 +1,29 @@
 r"""The exact expected update of any linear network under any rule, without sampling.
 
 Student and teacher form one *error system* `𝐀 = [A, −A*]`, `𝐖 = diag(W, W*)`, `𝐁 = [B; B*]`, whose output is the
-error. A rule enters only through its feedback `F` and propagator `M`. For an infinite horizon
+error. A rule enters only through its feedback `F` and propagator `M`: credit `F M^j` meets the error at lag `j`.
 
-    Q = 𝐁 Bᵀ + 𝐖 Q Wᵀ,   S = Σ_{j<lags} (M^j)ᵀ Fᵀ 𝐀 𝐖^j,
-    ΔA = 𝐀 Q,   ΔB = S 𝐁,   ΔW = S 𝐖 Q,
+Two algorithms serve all sizes, chosen by measurement (docs/decisions.md): Stein equations for an infinite horizon
+(`closed_form.py`), and sums lag by lag for a finite one and for large networks with few outputs (`lagwise.py`).
 
-where `Q` says how strongly the states of both networks follow the student's and `S` what credit they get. They
-exist when `ρ(W), ρ(W*) < 1` and, with all lags kept, `ρ(M)ρ(W), ρ(M)ρ(W*) < 1`. Finite horizons, and large networks
-with few outputs, go lag by lag (`lagwise.py`). Which algorithm serves which size was measured: docs/decisions.md.
+Limits: an infinite horizon needs `ρ(W), ρ(W*) < 1` and, with all lags kept, `ρ(M)ρ(W), ρ(M)ρ(W*) < 1`.
 
 Source: docs/theory.md, sections 1–3; the paper's equations 9–12 for aligned networks.
 """
 
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from localgrad.closed_form import closed_form_loss, closed_form_update
 from localgrad.lagwise import Lags, lags_of, loss_by_lags, update_by_lags
 from localgrad.network import LinearRNN, spectral_radius
-from localgrad.rules import Propagator, Rule
-from localgrad.stein import (
-    is_elementwise,
-    operator_norm_bound,
-    sum_all_lags,
-    sum_first_lags,
-    transpose_times,
-)
+from localgrad.rules import Rule
+from localgrad.stein import is_elementwise
 
 Loss = Literal["final", "sequence"]
 Method = Literal["auto", "doubling", "lags"]
@@ -116,103 +109,6 @@ def expected_loss(
     return value
 
 
-# --- infinite horizon, closed form -----------------------------------------------------------------------------------
-
-
-class _System(NamedTuple):
-    """The matrices whose powers are needed. `M` is `None` where it is `W` itself, so that one squaring serves both."""
-
-    W: Array
-    W_star: Array
-    M: Array | None
-
-
-class _Sums(NamedTuple):
-    """`S` and `Q` of the module's text, split at the border between student and teacher. `None` where not summed."""
-
-    own_credit: Array | None  # Σ (M^j)ᵀ Fᵀ A W^j
-    teacher_credit: Array | None  # Σ (M^j)ᵀ Fᵀ A* W*^j
-    own_states: Array  # Σ W^i B (W^i B)ᵀ, the paper's P
-    cross_states: Array  # Σ W*^i B* (W^i B)ᵀ
-    teacher_states: Array | None = None  # Σ W*^i B* (W*^i B*)ᵀ; only the loss needs it
-
-
-def _advance(system: _System, sums: _Sums) -> _Sums:
-    """One lag more: `S → Mᵀ S 𝐖`, `Q → 𝐖 Q Wᵀ`."""
-    W, W_star, M = system
-    M = W if M is None else M
-
-    def credit(S: Array | None, right: Array) -> Array | None:
-        return None if S is None else transpose_times(M, S) @ right
-
-    return _Sums(
-        credit(sums.own_credit, W),
-        credit(sums.teacher_credit, W_star),
-        W @ sums.own_states @ W.mT,
-        W_star @ sums.cross_states @ W.mT,
-        None if sums.teacher_states is None else W_star @ sums.teacher_states @ W_star.mT,
-    )
-
-
-def _contraction(system: _System) -> Array:
-    own, theirs = operator_norm_bound(system.W), operator_norm_bound(system.W_star)
-    carrier = own if system.M is None else operator_norm_bound(system.M)
-    return jnp.maximum(jnp.maximum(own, theirs), carrier) * jnp.maximum(own, theirs)
-
-
-def _closed_form(rule: Rule, student: LinearRNN, teacher: LinearRNN) -> tuple[LinearRNN, Array]:
-    (A, W, B), (A_star, W_star, B_star) = _matrices(student), _matrices(teacher)
-    Ft, M = rule.feedback(A).mT, rule.propagator(W)
-    first = _Sums(Ft @ A, Ft @ A_star, B @ B.mT, B_star @ B.mT)
-    scalar = rule.lags is None and M.shape[-2:] == (1, 1)
-    if scalar or rule.lags is not None:
-        states_only = first._replace(own_credit=None, teacher_credit=None)
-        system = _System(W, W_star, M if scalar else jnp.zeros((1, 1), W.dtype))
-        sums, exists = sum_all_lags(_advance, _contraction, system, states_only)
-        credit = partial(_scalar_credit, M, Ft) if rule.lags is None else partial(_first_lags_credit, rule.lags, M, Ft)
-        sums = sums._replace(own_credit=credit(A, W), teacher_credit=credit(A_star, W_star))
-    else:
-        system = _System(W, W_star, None if _is_plain_jacobian(rule.propagator) else M)
-        sums, exists = sum_all_lags(_advance, _contraction, system, first)
-    P, P_cross, S, S_star = sums.own_states, sums.cross_states, sums.own_credit, sums.teacher_credit
-    update = LinearRNN(
-        A @ P - A_star @ P_cross,
-        (S @ W) @ P - (S_star @ W_star) @ P_cross,
-        S @ B - S_star @ B_star,
-    )
-    return update, exists > 0
-
-
-def _scalar_credit(m: Array, Ft: Array, A: Array, W: Array) -> Array:
-    """`Σ_j m^j Fᵀ A W^j = Fᵀ A (I − m W)⁻¹`: one solve with as many right-hand sides as outputs."""
-    return Ft @ jnp.linalg.solve(jnp.eye(W.shape[-1], dtype=W.dtype) - (m * W).mT, A.mT).mT
-
-
-def _first_lags_credit(lags: int, M: Array, Ft: Array, A: Array, W: Array) -> Array:
-    def advance(matrices: tuple[Array, Array], S: Array) -> Array:
-        return transpose_times(matrices[0], S) @ matrices[1]
-
-    return sum_first_lags(advance, (M, W), Ft @ A, lags)
-
-
-def _is_plain_jacobian(propagator: Propagator) -> bool:
-    plain = isinstance(propagator.full, int) and propagator.full == 1
-    return plain and propagator.diagonal is None and propagator.decay is None
-
-
-def _closed_form_loss(student: LinearRNN, teacher: LinearRNN) -> Array:
-    (A, W, B), (A_star, W_star, B_star) = _matrices(student), _matrices(teacher)
-    first = _Sums(None, None, B @ B.mT, B_star @ B.mT, B_star @ B_star.mT)
-    sums, exists = sum_all_lags(_advance, _contraction, _System(W, W_star, jnp.zeros((1, 1), W.dtype)), first)
-    own, cross, theirs = sums.own_states, sums.cross_states, sums.teacher_states
-    variance = jnp.sum((A @ own) * A) - 2 * jnp.sum((A_star @ cross) * A) + jnp.sum((A_star @ theirs) * A_star)
-    return jnp.where(exists > 0, variance / 2, jnp.inf)
-
-
-def _matrices(network: LinearRNN) -> tuple[Array, Array, Array]:
-    return network.A, network.W, network.B
-
-
 # --- dispatch --------------------------------------------------------------------------------------------------------
 
 
@@ -220,7 +116,7 @@ def _update(rule: Rule, student: LinearRNN, teacher: LinearRNN, lags: Lags, meth
     """The update, and whether it exists."""
     rule, student, teacher = _in_one_precision(rule, student, teacher)
     if method == "doubling":
-        update, complete = _closed_form(rule, student, teacher)
+        update, complete = closed_form_update(rule, student, teacher)
     else:
         F, M = rule.feedback(student.A), rule.propagator(student.W)
         update, complete = update_by_lags(student, teacher, F, M, rule.lags, lags)
@@ -241,7 +137,7 @@ def _in_one_precision(rule: Any, student: LinearRNN, teacher: LinearRNN) -> tupl
 
 def _loss(student: LinearRNN, teacher: LinearRNN, lags: Lags) -> Array:
     _, student, teacher = _in_one_precision(None, student, teacher)
-    return _closed_form_loss(student, teacher) if lags.num_blocks is None else loss_by_lags(student, teacher, lags)
+    return closed_form_loss(student, teacher) if lags.num_blocks is None else loss_by_lags(student, teacher, lags)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 6))
@@ -280,7 +176,7 @@ def _is_traced(*trees: Any) -> bool:
 
 def _check_problem(student: LinearRNN, teacher: LinearRNN, horizon: Any, loss: str, method: str) -> None:
     for who, network in (("student", student), ("teacher", teacher)):
-        if any(x.ndim > 2 for x in _matrices(network)):
+        if any(x.ndim > 2 for x in network.matrices):
             raise ValueError(f"the {who} is a batch, with W of shape {network.W.shape}; map over it with jax.vmap")
     (output, _, input), (output_star, _, input_star) = student.sizes, teacher.sizes
     if (output, input) != (output_star, input_star):
@@ -314,7 +210,7 @@ def _check_rule(rule: Rule, student: LinearRNN) -> None:
 def _explain(rule: Rule | None, student: LinearRNN, teacher: LinearRNN, horizon: int | None) -> None:
     """Raise the `ValueError` that says why an update or loss does not exist."""
     named = [(f"{who}'s {letter}", x) for who, net in (("student", student), ("teacher", teacher))
-             for letter, x in zip("AWB", _matrices(net), strict=True)]  # fmt: skip
+             for letter, x in zip("AWB", net.matrices, strict=True)]  # fmt: skip
     if rule is not None:
         named += [("rule's parameters", x) for x in jax.tree.leaves(rule)]
     for name, value in named:

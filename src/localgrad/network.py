@@ -57,6 +57,11 @@ class LinearRNN(eqx.Module):
         _check_shapes(self.A.shape, self.W.shape, self.B.shape)
 
     @property
+    def matrices(self) -> tuple[Array, Array, Array]:
+        """`(A, W, B)`."""
+        return self.A, self.W, self.B
+
+    @property
     def sizes(self) -> tuple[int, int, int]:
         """`(output, hidden, input)`."""
         return self.A.shape[-2], self.A.shape[-1], self.B.shape[-1]

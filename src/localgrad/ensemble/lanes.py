@@ -16,7 +16,7 @@ from numba import njit
 from localgrad.ensemble import rows as R
 from localgrad.ensemble._mode_field import loss, rule_terms, velocity
 from localgrad.ensemble.arithmetic import choose, kernel, larger, room, smaller, sums
-from localgrad.ensemble.rosenbrock import TINY, invariants, linearise, record, sweep
+from localgrad.ensemble.rosenbrock import ROUNDING, TINY, invariants, linearise, record, sweep
 from localgrad.ensemble.rows import get3, get4, put3
 from localgrad.outcomes import Outcome
 
@@ -25,7 +25,7 @@ DIVERGED, UNFINISHED = float(Outcome.DIVERGED), float(Outcome.UNFINISHED)
 
 NEGLIGIBLE_LOSS = 1e-8  # relative to the loss of a student that outputs nothing
 CREEPING = 1e-3  # speed over the largest rate of the Jacobian, relative to the distances that matter
-EDGE = 1e-4  # how close to the edge of the domain a step must have got stuck to count as divergence
+EDGE, ROUNDING_EDGE = 1e-7, 1e-12  # how close to the edge of the domain: moving outwards; however it moves
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
@@ -158,7 +158,7 @@ def _conclude(batch, lanes, digits, count, owner, duration, numbers, codes):
 def _classify(batch, lanes, digits):
     """The outcome of each lane, into `VERDICT`.
 
-    A trajectory stuck at the edge of the domain diverged if it gets there before `ẇ`, at its present change, is halved.
+    A trajectory whose steps became too small diverged if that happened at the edge of the domain.
     """
     n = len(lanes)
     for i in range(n):
@@ -173,14 +173,11 @@ def _classify(batch, lanes, digits):
         creeping = (speed <= CREEPING * fastest * smaller(1 - abs(w), scale)) & (speed < inf) & ~negligible
         phi0, phi1, mu0, mu1 = get4(batch, R.RULE, n, i)
         _, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
-        at_edge = room(w, m, batch[R.W_STAR * n + i], digits) < EDGE
-        jwa, jwb, jww = get3(batch, R.JACOBIAN + 6, n, i)
-        outward = choose(w > 0, fw, -fw)
-        push = (jwa / fastest * fa + jwb / fastest * fb + jww / fastest * fw) * choose(w > 0, 1.0, -1.0)
-        arrives = (outward > 0) & (push * (1 - abs(w)) > -0.5 * outward * (outward / fastest))
-        hit = (status == R.STUCK) & at_edge & arrives
+        left = room(w, m, batch[R.W_STAR * n + i], digits)
+        at_edge = (left < ROUNDING_EDGE) | ((left < EDGE) & (w * fw > 0))
+        hit = (status == R.STUCK) & (batch[R.TIME * n + i] > 0) & at_edge
         outcome = choose(creeping, STALLED, UNFINISHED)
-        outcome = choose(negligible & (trace < 0) & (minors > 0), CONVERGED, outcome)
+        outcome = choose(negligible & (trace < 0) & (minors > -ROUNDING * trace * trace), CONVERGED, outcome)
         batch[R.VERDICT * n + i] = choose((status == R.DIVERGING) | hit, DIVERGED, outcome)
 
 
