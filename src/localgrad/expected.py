@@ -8,7 +8,7 @@ Two algorithms serve all sizes, chosen by measurement (docs/decisions.md): Stein
 
 Limits: an infinite horizon needs `ρ(W), ρ(W*) < 1` and, with all lags kept, `ρ(M)ρ(W), ρ(M)ρ(W*) < 1`.
 
-Source: docs/theory.md, sections 1–3; the paper's equations 9–12 for aligned networks.
+Source: docs/theory.md, sections 1–3.
 """
 
 from functools import partial

@@ -75,7 +75,7 @@ def mode_loss(student: Mode, teacher: Mode) -> Any:
     Computed from the differences `ab − a*b*` and `w − w*`, so that it keeps its relative accuracy as it
     goes to zero. Arguments and errors as in `mode_update`; returns the broadcast shape.
 
-    Source: the paper's equation 18, rearranged.
+    Source: docs/theory.md, section 5, rearranged.
 
     >>> mode_loss(Mode(0.0, 0.0, 0.0), Mode(1.0, 1.0, 0.0))
     0.5
@@ -104,7 +104,7 @@ def mode_jacobian(rule: Rule, student: Mode, teacher: Mode) -> Any:
 
     **Returns:** an array of the broadcast shape followed by `3 3`, per unit of learning time.
 
-    Source: the paper's section 4; Squire & Trapp 1998 for the complex step.
+    Source: docs/theory.md, section 7; Squire & Trapp 1998 for the complex step.
 
     >>> from localgrad import BPTT
     >>> jacobian = mode_jacobian(BPTT(), Mode(0.0, 0.0, 0.0), Mode(1.0, 1.0, 0.0))
@@ -166,7 +166,7 @@ def project_modes(network: LinearRNN, frames: Frames) -> Mode:
 
     Exact only for a network aligned in these frames; `aligned_network` is the inverse.
 
-    Source: the paper's section 3.
+    Source: docs/theory.md, section 4 (data alignment).
     """
     U, P, V = frames
     count = min(U.shape[-1], P.shape[-1], V.shape[-1])

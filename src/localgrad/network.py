@@ -44,7 +44,7 @@ class LinearRNN(eqx.Module):
 
     **Raises:** `ValueError` where the three shapes do not fit together.
 
-    Source: the paper's equation 1.
+    Source: docs/theory.md, section 1.
     """
 
     A: Float[Array, "output hidden"]
@@ -150,7 +150,7 @@ def aligned_network(modes: Mode, frames: Frames | None = None) -> LinearRNN:
 
     **Raises:** `ValueError` where a frame is smaller than the number of modes.
 
-    Source: the paper's section 3 (data alignment).
+    Source: docs/theory.md, section 4 (data alignment).
 
     >>> aligned_network(Mode(a=[1.0, 2.0], b=[1.0, 1.0], w=[0.5, 0.25])).W.tolist()
     [[0.5, 0.0], [0.0, 0.25]]

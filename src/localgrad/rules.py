@@ -108,7 +108,7 @@ class Rule(eqx.Module):
 
     **Raises:** `ValueError` for an unknown word or `lags` below 1.
 
-    Source: the paper's equations 6–8 are corners of this space.
+    Source: the paper's rules are corners of this space; docs/theory.md, section 2.
 
     >>> Rule(feedback=1.0, propagator="full").describe()
     'custom: F = 1, M = J, all lags'
@@ -189,7 +189,7 @@ def _describe_terms(*terms: tuple[Any, str]) -> str:
 def BPTT() -> Rule:
     """Backpropagation through time: `F = A`, `M = J`, all lags; in the expected update also RTRL.
 
-    Source: Williams & Zipser 1989; the paper's equation 6.
+    Source: Williams & Zipser 1989; the paper's reference rule.
     """
     return Rule("symmetric", "full", name="BPTT")
 
@@ -197,7 +197,7 @@ def BPTT() -> Rule:
 def TruncatedBPTT(lags: int = 1) -> Rule:
     """Truncated BPTT: `F = A`, `M = J`, the first `lags` lags (steps, at least 1). The paper's is `lags=1`.
 
-    Source: Williams & Peng 1990; the paper's equation 7.
+    Source: Williams & Peng 1990; the paper's case is one lag.
     """
     return Rule("symmetric", "full", lags, name=f"tBPTT({lags})")
 
@@ -208,7 +208,7 @@ def RFLO(feedback: Any, decay: Any) -> Rule:
     **Arguments:** `feedback`: fixed `R` of shape `"output hidden"` (a scalar `â` for modes), or `"symmetric"`;
     `decay`: `ŵ`, dimensionless, a number or one a unit (the form of KeRNL's kernel).
 
-    Source: Murray 2019; the paper's equation 8.
+    Source: Murray 2019; docs/theory.md, section 2.
     """
     return Rule(feedback, decay, name="RFLO")
 

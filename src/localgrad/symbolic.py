@@ -173,7 +173,7 @@ def derive(rule: Rule) -> Derivation:
 
     **Raises:** `ValueError` for parameters that are arrays or not finite.
 
-    Source: the paper's equations 19–22 and section 4.
+    Source: the paper's equations 19–22; docs/theory.md, sections 5–7.
 
     >>> print(to_text(derive(symbolic_rule("rflo")).update.b))
     a â b/(1 − w ŵ) − â a* b*/(1 − ŵ w*)

@@ -43,7 +43,7 @@ def load_teacher(path: str | os.PathLike[str], *, spectral_radius: float | None 
 
     **Raises:** `ValueError` naming the file, the value and the remedy.
 
-    Source: the paper's equation 1 (teacher).
+    Source: docs/theory.md, section 1.
     """
     _check_target(spectral_radius)
     path = Path(path)
@@ -118,7 +118,7 @@ def symmetric_modes(W: Any) -> tuple[Mode, Frames]:
 
     **Raises:** `ValueError` for a `W` that is not symmetric.
 
-    Source: the paper's section 3 (data alignment).
+    Source: docs/theory.md, section 4 (data alignment).
 
     >>> symmetric_modes([[0.5, 0.25], [0.25, 0.5]])[0].w
     array([0.75, 0.25])
@@ -150,7 +150,7 @@ def aligned_modes(teacher: LinearRNN) -> tuple[Mode, Frames]:
     **Raises:** `ValueError` that says why the network is not aligned. Equal eigenvalues leave `P` undetermined; an
     alignment that needs a particular choice among them is not found.
 
-    Source: the paper's section 3 (data alignment).
+    Source: docs/theory.md, section 4 (data alignment).
 
     >>> aligned_modes(LinearRNN([[2.0, 0.0], [0.0, 1.0]], [[0.5, 0.0], [0.0, 0.25]], np.eye(2)))[0].a
     array([2., 1.])

@@ -63,7 +63,7 @@ def fixed_points(rule: Rule, teacher: Mode) -> tuple[FixedPointManifold, ...]:
 
     **Raises:** `ValueError` for a silent teacher mode, and for a rule whose feedback is zero (then nothing learns).
 
-    Source: the paper's propositions for BPTT, tBPTT(1) and RFLO; proof for the whole family in the module's text.
+    Source: the paper for BPTT, tBPTT(1) and RFLO; proof for the whole family in the module's text.
 
     >>> from localgrad import BPTT, RFLO
     >>> [m.name for m in fixed_points(BPTT(), Mode(1.0, 1.0, 0.5))]

@@ -5,7 +5,7 @@ Near a fixed point the learning flow `dθ/dk = −Δθ` is linear with the mode 
 of `λ² − (tr J) λ + (sum of the principal 2×2 minors of J)`. `λ₊` is the one with the larger real part, and
 `−Re λ₊` the rate at which learning converges. Everything broadcasts over the teacher, the rule and `s`.
 
-Source: the paper's section 4; docs/theory.md, section 7.
+Source: docs/theory.md, section 7.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def optimal_mode(teacher: Mode, s: Any) -> Mode:
 
     **Raises:** `ValueError` for `s = 0` or `c = 0`.
 
-    Source: the paper's proposition on stationary solutions; docs/theory.md, section 6.
+    Source: the paper's stationary solutions; docs/theory.md, section 6.
     """
     a_star, b_star, w_star = (np.asarray(x, dtype=float) for x in teacher)
     s = np.asarray(s, dtype=float)
@@ -45,7 +45,7 @@ def spectrum(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
 
     **Raises:** `ValueError` as `optimal_mode` and `mode_jacobian`.
 
-    Source: the paper's equations 24–29; docs/theory.md, section 7.
+    Source: the paper's equations 28–29 (RFLO); docs/theory.md, section 7.
 
     >>> from localgrad import BPTT
     >>> spectrum(BPTT(), Mode(1.0, 1.0, 0.0), 1.0).real.tolist()
@@ -80,7 +80,7 @@ def convergence_rate(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
 
     Arguments, shapes and errors as in `spectrum`.
 
-    Source: the paper's section 4.3.
+    Source: the paper's convergence rates; docs/theory.md, section 7.
 
     >>> from localgrad import BPTT
     >>> float(convergence_rate(BPTT(), Mode(1.0, 1.0, 0.0), 2.0))
@@ -118,7 +118,7 @@ def rate_crossings(
 
     **Returns:** an array of crossings, sorted, refined to rounding.
 
-    Source: the paper's section 4.3 compares rates along the manifold.
+    Source: the paper compares rates along the manifold.
     """
     if s_min * s_max <= 0:
         raise ValueError(f"s_min = {s_min:g} and s_max = {s_max:g} must be non-zero and of one sign")

@@ -16,7 +16,7 @@ from numba import njit
 from localgrad.ensemble import rows as R
 from localgrad.ensemble._mode_field import loss, rule_terms, velocity
 from localgrad.ensemble.arithmetic import choose, kernel, larger, room, smaller, sums
-from localgrad.ensemble.rosenbrock import ROUNDING, TINY, invariants, linearise, record, sweep
+from localgrad.ensemble.rosenbrock import TINY, invariants, linearise, record, sweep
 from localgrad.ensemble.rows import get3, get4, put3
 from localgrad.outcomes import Outcome
 
@@ -24,6 +24,7 @@ CONVERGED, STALLED = float(Outcome.CONVERGED), float(Outcome.STALLED)
 DIVERGED, UNFINISHED = float(Outcome.DIVERGED), float(Outcome.UNFINISHED)
 
 NEGLIGIBLE_LOSS = 1e-8  # relative to the loss of a student that outputs nothing
+NEUTRAL = 1e-9  # an eigenvalue this small next to the other one counts as not unstable
 CREEPING = 1e-3  # speed over the largest rate of the Jacobian, relative to the distances that matter
 EDGE, ROUNDING_EDGE = 1e-7, 1e-12  # how close to the edge of the domain: moving outwards; however it moves
 
@@ -177,7 +178,7 @@ def _classify(batch, lanes, digits):
         at_edge = (left < ROUNDING_EDGE) | ((left < EDGE) & (w * fw > 0))
         hit = (status == R.STUCK) & (batch[R.TIME * n + i] > 0) & at_edge
         outcome = choose(creeping, STALLED, UNFINISHED)
-        outcome = choose(negligible & (trace < 0) & (minors > -ROUNDING * trace * trace), CONVERGED, outcome)
+        outcome = choose(negligible & (trace < 0) & (minors > -NEUTRAL * trace * trace), CONVERGED, outcome)
         batch[R.VERDICT * n + i] = choose((status == R.DIVERGING) | hit, DIVERGED, outcome)
 
 

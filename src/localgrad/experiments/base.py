@@ -35,9 +35,8 @@ class Claim:
     def equal(cls, id: str, source: str, statement: str, expected: float, measured: Any, *, tolerance: float) -> Claim:
         """Holds where `|measured − expected| ≤ tolerance` (absolute); never for NaN."""
         value = float(measured)
-        return cls(
-            id, source, statement, f"{expected:.6g} ± {tolerance:.1g}", value, abs(value - expected) <= tolerance
-        )
+        words = f"exactly {expected:.6g}" if tolerance == 0 else f"{expected:.6g} ± {tolerance:.1g}"
+        return cls(id, source, statement, words, value, abs(value - expected) <= tolerance)
 
     @classmethod
     def at_most(cls, id: str, source: str, statement: str, bound: float, measured: Any) -> Claim:

@@ -69,7 +69,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
     return [
         Claim.equal(
             "connectome.aligned",
-            "paper, section 3",
+            "paper, data alignment",
             "The 68-region connectome is symmetric to rounding (1 = yes)",
             1,
             data.symmetric,
@@ -77,14 +77,14 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_most(
             "connectome.modes",
-            "paper, section 3",
+            "paper, data alignment",
             "The full 68-unit network's expected update is its modes' (relative error, three rules)",
             1e-10,
             data.update_mismatch.max(),
         ),
         Claim.at_least(
             "connectome.stable",
-            "paper, section 4.2",
+            "paper, stability",
             "Every mode's balanced solution is stable under all three rules (smallest rate)",
             0.0,
             balanced.rate.min(),
@@ -98,7 +98,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_most(
             "connectome.tbptt-loses",
-            "paper, section 4.3",
+            "paper, convergence rates",
             "tBPTT(1) loses most on them (rate over BPTT's, largest over modes with |w*| > 0.3)",
             0.95,
             (balanced.rate.sel(rule="tBPTT(1)") / bptt).where(strong).max(),

@@ -80,7 +80,7 @@ def _padded(rows: list[np.ndarray]) -> np.ndarray:
 def claims(data: xr.Dataset) -> list[Claim]:
     """The numbers of the paper's example, and what BPTT conserves."""
     detour, bptt = data.sel(run="RFLO, â = -1, ŵ = 0.5"), data.sel(run="BPTT")
-    paper, theory = "paper, figure on detours", "theory, section 8"
+    paper, theory = "paper, detours", "theory, section 8"
     diverged = data.outcome.sel(run=["RFLO, â = -1, ŵ = 0", "RFLO, â = -1, ŵ = 0.9"]) == Outcome.DIVERGED
     return [
         Claim.equal(

@@ -126,7 +126,7 @@ def compute(p: Parameters) -> xr.Dataset:
 def claims(data: xr.Dataset) -> list[Claim]:
     """Both sides agree to rounding, at one update and after many."""
     paths = abs(data.network_path - data.mode_path).max()
-    source = "paper, section 3 and equations 19–22"
+    source = "paper, data alignment, equations 19–22"
     return [
         Claim.at_most(
             "equivalence.update",

@@ -122,7 +122,7 @@ def compute(p: Parameters) -> xr.Dataset:
 
 def claims(data: xr.Dataset) -> list[Claim]:
     """The paper's manifolds are there, with their losses and eigenvalues; nothing else is found."""
-    paper = "paper, section 4.1"
+    paper = "paper, stationary solutions"
     longer = [f"tBPTT({lags})" for lags in range(2, 7)]
     blends = [str(name) for name in data.rule.values if str(name).startswith("half")]
     rflo = data.num_roots.sel(rule="RFLO").sum("teacher")
@@ -155,7 +155,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         *(
             Claim.at_most(
                 f"fixed-points.saddle-{name}",
-                "paper, section 4.2",
+                "paper, stability",
                 f"The non-optimal manifold is a saddle under {name}, with eigenvalues {formula} and 0 (relative error)",
                 1e-7,
                 np.maximum(data.saddle_mismatch, data.saddle_middle).sel(symmetric_rule=name).max(),

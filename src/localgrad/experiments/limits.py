@@ -118,7 +118,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
     sequence = _order(data.horizon.values, data.sequence_error, slice(-4, None))
     steps = _order(data.learning_rate.values, data.step_error, slice(-3, None))
     ratio = _geometric_rate(data) / data.expected_ratio.values
-    source = "theory, sections 1 and 5; paper, section 3"
+    source = "theory, sections 1 and 5"
     return [
         Claim.equal(
             "limits.horizon-geometric",

@@ -77,7 +77,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
     w = data.small_w_star.values
     order = np.polyfit(np.log(w), np.log(data.tbptt_gap.values), 1)[0]
     ratio = rflo / bptt
-    paper = "paper, section 4.3"
+    paper = "paper, convergence rates"
     # "Most s" by length of s, as on a linear axis; the points lie evenly in log s, so each counts for its spacing.
     length = xr.DataArray(np.gradient(data.s.values), dims="s")
     return [

@@ -148,11 +148,11 @@ def claims(data: xr.Dataset) -> list[Claim]:
     """Signs and reality of the eigenvalues."""
     plus, minus = data.rflo.sel(eigenvalue="λ₊"), data.rflo.sel(eigenvalue="λ₋")
     same, opposite = data.same_sign, ~data.same_sign
-    paper = "paper, section 4.2"
+    paper = "paper, stability"
     return [
         Claim.at_most(
             "stability.bptt-closed-form",
-            "paper, section 4.2; theory, section 7",
+            "paper, stability; theory, section 7",
             "BPTT's eigenvalues on the optimal manifold are the closed form (largest relative error)",
             1e-6,
             data.bptt_mismatch.max(),

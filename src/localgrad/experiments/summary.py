@@ -56,7 +56,7 @@ def compute(p: Parameters) -> xr.Dataset:
 
 def claims(data: xr.Dataset) -> list[Claim]:
     """The table's qualitative entries, as numbers."""
-    source = "paper, table 1"
+    source = "paper, summary table"
     bptt, tbptt, rflo = (data.sel(rule=name) for name in ("BPTT", "tBPTT(1)", "RFLO"))
     fewest = min(float(bptt.roots_silent), float(tbptt.roots_silent))
     return [
