@@ -1,9 +1,9 @@
-"""Run benchmarks: `python -m benchmarks [expected-update] [ensemble] [startup] [--quick]`; all by default."""
+"""Run benchmarks: `python -m benchmarks [NAME ...] [--quick]`; all by default."""
 
 import argparse
 from importlib import import_module
 
-NAMES = ("expected-update", "ensemble", "startup")
+NAMES = ("expected-update", "algorithms", "ensemble", "startup")
 
 
 def main() -> None:

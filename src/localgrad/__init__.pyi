@@ -1,4 +1,11 @@
 from . import analysis as analysis
+from .analysis.fixed_points import fixed_points as fixed_points
+from .analysis.fixed_points import search_fixed_points as search_fixed_points
+from .analysis.stability import convergence_rate as convergence_rate
+from .analysis.stability import critical_learning_rate as critical_learning_rate
+from .analysis.stability import rate_crossings as rate_crossings
+from .analysis.stability import spectrum as spectrum
+from .analysis.trajectories import learn_mode as learn_mode
 from .expected import expected_loss as expected_loss
 from .expected import expected_update as expected_update
 from .modes import align_rule as align_rule
@@ -25,5 +32,8 @@ from .rules import Rule as Rule
 from .rules import ThreeFactor as ThreeFactor
 from .rules import TruncatedBPTT as TruncatedBPTT
 from .rules import make_rule as make_rule
+from .teachers import aligned_modes as aligned_modes
+from .teachers import connectome as connectome
+from .teachers import load_teacher as load_teacher
 
 __version__: str

@@ -5,8 +5,8 @@ With the error system `𝐀 = [A, −A*]`, `𝐖 = diag(W, W*)`, `𝐁 = [B; B*]
     Q = 𝐁 Bᵀ + 𝐖 Q Wᵀ,   S = Σ_{j<lags} (M^j)ᵀ Fᵀ 𝐀 𝐖^j,
     ΔA = 𝐀 Q,   ΔB = S 𝐁,   ΔW = S 𝐖 Q.
 
-All of it is matrix products, `O(n³)` a doubling of the number of lags (`stein.py`). A scalar propagator needs one
-linear solve in place of the equation for `S`, a rule that keeps few lags a short sum.
+All of it is matrix products, `O(n³)` a doubling of the number of lags (`stein.py`). A scalar propagator needs only as
+many rows of `S` as there are outputs, a rule that keeps few lags a short sum.
 """
 
 from functools import partial
@@ -31,7 +31,7 @@ class _System(NamedTuple):
 class _Sums(NamedTuple):
     """`S` and `Q` of the module's text, split at the border between student and teacher. `None` where not summed."""
 
-    own_credit: Array | None  # Σ (M^j)ᵀ Fᵀ A W^j
+    own_credit: Array | None  # Σ (M^j)ᵀ Fᵀ A W^j, or for a scalar M without its factor Fᵀ
     teacher_credit: Array | None  # Σ (M^j)ᵀ Fᵀ A* W*^j
     own_states: Array  # Σ W^i B (W^i B)ᵀ, the paper's P
     cross_states: Array  # Σ W*^i B* (W^i B)ᵀ
@@ -65,17 +65,20 @@ def closed_form_update(rule: Rule, student: LinearRNN, teacher: LinearRNN) -> tu
     """The expected update, and whether its sums converged."""
     (A, W, B), (A_star, W_star, B_star) = student.matrices, teacher.matrices
     Ft, M = rule.feedback(A).mT, rule.propagator(W)
-    first = _Sums(Ft @ A, Ft @ A_star, B @ B.mT, B_star @ B.mT)
-    scalar = rule.lags is None and M.shape[-2:] == (1, 1)
-    if scalar or rule.lags is not None:
-        states_only = first._replace(own_credit=None, teacher_credit=None)
-        system = _System(W, W_star, M if scalar else jnp.zeros((1, 1), W.dtype))
-        sums, exists = sum_all_lags(_advance, _contraction, system, states_only)
-        credit = partial(_scalar_credit, M, Ft) if rule.lags is None else partial(_first_lags_credit, rule.lags, M, Ft)
+    system = _System(W, W_star, None if _is_plain_jacobian(rule.propagator) else M)
+    sums = _Sums(Ft @ A, Ft @ A_star, B @ B.mT, B_star @ B.mT)
+    if rule.lags is not None:
+        credit = partial(_first_lags_credit, rule.lags, M, Ft)
+        sums = sums._replace(own_credit=None, teacher_credit=None)
+        sums, exists = sum_all_lags(_advance, _contraction, system._replace(M=jnp.zeros((1, 1), W.dtype)), sums)
         sums = sums._replace(own_credit=credit(A, W), teacher_credit=credit(A_star, W_star))
+    elif M.shape[-2:] == (1, 1):
+        # A scalar M commutes with Fᵀ: sum the few rows Σ m^j A W^j, and multiply by Fᵀ once.
+        sums = sums._replace(own_credit=A, teacher_credit=A_star)
+        sums, exists = sum_all_lags(_advance, _contraction, system, sums)
+        sums = sums._replace(own_credit=Ft @ sums.own_credit, teacher_credit=Ft @ sums.teacher_credit)
     else:
-        system = _System(W, W_star, None if _is_plain_jacobian(rule.propagator) else M)
-        sums, exists = sum_all_lags(_advance, _contraction, system, first)
+        sums, exists = sum_all_lags(_advance, _contraction, system, sums)
     P, P_cross, S, S_star = sums.own_states, sums.cross_states, sums.own_credit, sums.teacher_credit
     update = LinearRNN(
         A @ P - A_star @ P_cross,
@@ -83,11 +86,6 @@ def closed_form_update(rule: Rule, student: LinearRNN, teacher: LinearRNN) -> tu
         S @ B - S_star @ B_star,
     )
     return update, exists > 0
-
-
-def _scalar_credit(m: Array, Ft: Array, A: Array, W: Array) -> Array:
-    """`Σ_j m^j Fᵀ A W^j = Fᵀ A (I − m W)⁻¹`: one solve with as many right-hand sides as outputs."""
-    return Ft @ jnp.linalg.solve(jnp.eye(W.shape[-1], dtype=W.dtype) - (m * W).mT, A.mT).mT
 
 
 def _first_lags_credit(lags: int, M: Array, Ft: Array, A: Array, W: Array) -> Array:

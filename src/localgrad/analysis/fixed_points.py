@@ -82,7 +82,7 @@ def fixed_points(rule: Rule, teacher: Mode) -> tuple[FixedPointManifold, ...]:
     ]
     if symmetric == 0:
         return tuple(found)
-    a0 = -fixed / symmetric
+    a0 = 0.0 - fixed / symmetric  # 0.0, not −0.0, for purely symmetric feedback
 
     def silent(w: Any) -> Mode:
         return Mode(a0 + 0 * w, 0.0 * w, w)

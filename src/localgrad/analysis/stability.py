@@ -23,17 +23,23 @@ def optimal_mode(teacher: Mode, s: Any) -> Mode:
 
     **Arguments:** `teacher`: `Mode` with `c ≠ 0`; `s`: the student's readout, non-zero; both broadcast.
 
-    **Raises:** `ValueError` for `s = 0` or `c = 0`.
+    **Raises:** `ValueError` for `s = 0`, and for a `c` that is 0 or not finite.
 
     Source: the paper's stationary solutions; docs/theory.md, section 6.
     """
     a_star, b_star, w_star = (np.asarray(x, dtype=float) for x in teacher)
     s = np.asarray(s, dtype=float)
+    with np.errstate(over="ignore", under="ignore"):
+        c = a_star * b_star
+    if np.any(c == 0):
+        raise ValueError(
+            "teacher a* b* = 0: the mode is silent and has no optimal manifold (s, c/s, w*); give a* and b* other than 0"
+        )
+    if not np.all(np.isfinite(c)):
+        raise ValueError(f"teacher a* b* = {c[~np.isfinite(c)].flat[0]:g} is not finite; give smaller, finite a* and b*")
     if np.any(s == 0):
         raise ValueError("s = 0 is not on the optimal manifold (s, c/s, w*); give a non-zero s")
-    if np.any(a_star * b_star == 0):
-        raise ValueError("a* b* = 0: this teacher mode is silent and has no optimal manifold (s, c/s, w*)")
-    return Mode(*np.broadcast_arrays(s, a_star * b_star / s, w_star))
+    return Mode(*np.broadcast_arrays(s, c / s, w_star))
 
 
 def spectrum(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
@@ -116,12 +122,15 @@ def rate_crossings(
     **Arguments:** `teacher` of scalars; `samples`: points (spaced evenly in `log |s|`) at which a change of sign is
     looked for. Two crossings closer than their spacing may go unseen.
 
-    **Returns:** an array of crossings, sorted, refined to rounding.
+    **Returns:** an array of crossings, sorted, refined to rounding. Where both rules agree on a stretch of `s`, every
+    sampled point of it.
+
+    **Raises:** `ValueError` for an end that is 0, not finite or of the other end's sign.
 
     Source: the paper compares rates along the manifold.
     """
-    if s_min * s_max <= 0:
-        raise ValueError(f"s_min = {s_min:g} and s_max = {s_max:g} must be non-zero and of one sign")
+    if not (np.isfinite(s_min) and np.isfinite(s_max) and np.sign(s_min) * np.sign(s_max) > 0):
+        raise ValueError(f"s_min = {s_min:g} and s_max = {s_max:g} must be finite, non-zero and of one sign")
 
     def difference(s: Any) -> Any:
         return convergence_rate(rule, teacher, s) - convergence_rate(other, teacher, s)

@@ -23,6 +23,8 @@ CONVERGED_LOSS = 1e-12
 DIVERGED_GAP = 1e-4
 # Speed, per unit of learning time and of c, below which it has stalled.
 STALLED_SPEED = 1e-6
+# Loss, relative to that of a silent student, below which a slow trajectory is about to converge rather than stalled.
+NEGLIGIBLE_LOSS = 1e-8
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Trajectory:
 
     @property
     def peak_loss(self) -> float:
-        """The highest loss on the way, over the initial loss; 1 for a trajectory that starts on the optimum."""
+        """The highest loss at any point kept, over the initial loss; 1 for a trajectory that starts on the optimum."""
         return float(self.loss.max() / self.loss[0]) if self.loss[0] > 0 else 1.0
 
 
@@ -63,7 +65,8 @@ def learn_mode(
 
     **Returns:** a `Trajectory`, at the integrator's own steps.
 
-    **Raises:** `ValueError` as `mode_update`, and for a duration or tolerance that is not positive.
+    **Raises:** `ValueError` as `mode_update`; for values that are not scalars, for a teacher whose `a* b*` is 0 or too
+    small or large to be squared, and for a duration or tolerance that is not positive.
 
     Source: docs/theory.md, section 8.
 
@@ -73,12 +76,19 @@ def learn_mode(
     ('CONVERGED', -1, -0.504)
     """
     check_modes(rule, initial, teacher)
+    silent_loss = _silent_loss(initial, teacher)
     for name, value in (("duration", duration), ("rtol", rtol), ("atol", atol)):
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be positive and finite, got {value!r}")
-    silent = Mode(0.0, 0.0, 0.0)
-    converged = _event(lambda x: float(loss(Mode(*x[:3]), teacher) / loss(silent, teacher)) - CONVERGED_LOSS)
-    diverged = _event(lambda x: 1 - abs(x[2]) - DIVERGED_GAP * (1 - abs(teacher.w)))
+    if not np.isfinite(_flow(rule, teacher, np.array([*initial, 0.0], dtype=float))).all():
+        raise ValueError(f"the update at a = {initial.a:g}, b = {initial.b:g} overflows; give smaller initial weights")
+    gap = min(DIVERGED_GAP * (1 - abs(teacher.w)), (1 - abs(initial.w)) / 2)  # a start near |w| = 1 may come back
+
+    def excess_loss(x: np.ndarray) -> float:
+        # Beyond |w| = 1, where a step may overshoot to, the formula for the loss holds no longer.
+        return loss(Mode(*x[:3]), teacher) / silent_loss - CONVERGED_LOSS if abs(x[2]) < 1 else 1.0
+
+    converged, diverged = _event(excess_loss), _event(lambda x: 1 - abs(x[2]) - gap)
     solution = solve_ivp(
         lambda _, x: _flow(rule, teacher, x),
         (0.0, duration),
@@ -90,9 +100,21 @@ def learn_mode(
         atol=atol,
     )
     modes = Mode(*solution.y[:3])
-    outcome = _outcome(rule, teacher, solution)
+    outcome = _outcome(rule, teacher, solution, silent_loss)
     branch = int(np.sign(modes.a[-1])) if outcome is Outcome.CONVERGED else 0
     return Trajectory(rule, teacher, solution.t, modes, loss(modes, teacher), solution.y[3], outcome, branch)
+
+
+def _silent_loss(initial: Mode, teacher: Mode) -> float:
+    """The loss of a student without output, `c²/(2(1−w*²))`: the unit in which losses are judged."""
+    if any(np.ndim(x) for x in (*initial, *teacher)):
+        raise ValueError("initial and teacher must be single modes of scalars; for many at once use integrate_modes")
+    with np.errstate(over="ignore", under="ignore"):
+        unit = float(loss(Mode(0.0, 0.0, 0.0), Mode(*(np.float64(x) for x in teacher))))
+    if not 0 < unit < np.inf:
+        c = teacher.a * teacher.b
+        raise ValueError(f"teacher a* b* = {c:g} must not be 0, nor so small or large that its square is; rescale it")
+    return unit
 
 
 def _event(function: Any) -> Any:
@@ -100,6 +122,7 @@ def _event(function: Any) -> Any:
         return function(x)
 
     event.terminal = True  # type: ignore[attr-defined]
+    event.direction = -1  # type: ignore[attr-defined]
     return event
 
 
@@ -120,14 +143,13 @@ def _jacobian(rule: Rule, teacher: Mode, x: np.ndarray) -> np.ndarray:
     return J
 
 
-def _outcome(rule: Rule, teacher: Mode, solution: Any) -> Outcome:
+def _outcome(rule: Rule, teacher: Mode, solution: Any, silent_loss: float) -> Outcome:
     hit_optimum, hit_boundary = (len(times) > 0 for times in solution.t_events)
     # The step size of the solver also breaks down where |w| reaches 1 in finite time.
     if hit_boundary or solution.status == -1:
         return Outcome.DIVERGED
-    last = solution.y[:3, -1]
-    if hit_optimum or loss(Mode(*last), teacher) <= CONVERGED_LOSS * loss(Mode(0.0, 0.0, 0.0), teacher):
+    relative_loss = loss(Mode(*solution.y[:3, -1]), teacher) / silent_loss
+    if hit_optimum or relative_loss <= CONVERGED_LOSS:
         return Outcome.CONVERGED
-    c = abs(teacher.a * teacher.b)
-    speed = _flow(rule, teacher, solution.y[:, -1])[3]
-    return Outcome.STALLED if speed <= STALLED_SPEED * c else Outcome.UNFINISHED
+    slow = _flow(rule, teacher, solution.y[:, -1])[3] <= STALLED_SPEED * abs(teacher.a * teacher.b)
+    return Outcome.STALLED if slow and relative_loss > NEGLIGIBLE_LOSS else Outcome.UNFINISHED

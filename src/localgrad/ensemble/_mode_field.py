@@ -1,7 +1,7 @@
 """The mode equations as Numba compiles them. Written by `generate.py`; do not edit.
 
-Learning velocities are `-Δ`. Names: `p = 1/(1 − w²)`, `q = 1/(1 − w w*)`, `r = σ(m w)`, `t = σ(m w*)`, `dr` and `dt` the
-derivatives of the last two, `c = a* b*`, `theirs = 1/(1 − w*²)`.
+Learning velocities are `−Δ`. Names: `p = 1/(1 − w²)`, `q = 1/(1 − w w*)`, `r = σ(m w)`, `t = σ(m w*)`, `dr` and `dt`
+the derivatives of the last two, `c = a* b*`, `theirs = 1/(1 − w*²)`.
 """
 
 # mypy: ignore-errors

@@ -35,8 +35,8 @@ STUDENT, TEACHER = Mode(a, b, w), Mode(c, sp.Integer(1), w_star)
 
 _HEADER = '''"""The mode equations as Numba compiles them. Written by `generate.py`; do not edit.
 
-Learning velocities are `-Δ`. Names: `p = 1/(1 − w²)`, `q = 1/(1 − w w*)`, `r = σ(m w)`, `t = σ(m w*)`, `dr` and `dt` the
-derivatives of the last two, `c = a* b*`, `theirs = 1/(1 − w*²)`.
+Learning velocities are `−Δ`. Names: `p = 1/(1 − w²)`, `q = 1/(1 − w w*)`, `r = σ(m w)`, `t = σ(m w*)`, `dr` and `dt`
+the derivatives of the last two, `c = a* b*`, `theirs = 1/(1 − w*²)`.
 """
 
 # mypy: ignore-errors
@@ -126,7 +126,7 @@ class _Printer(PythonCodePrinter):
     def _print_Rational(self, expr: Any) -> str:
         return repr(float(expr))
 
-    _print_Half = _print_Rational
+    _print_Half = _print_Rational  # noqa: N815
 
 
 if __name__ == "__main__":

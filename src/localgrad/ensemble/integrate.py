@@ -13,7 +13,7 @@ from localgrad.network import Mode
 from localgrad.rules import Rule
 
 _LANES = 48
-_LARGEST_CHUNK = 16384  # trajectories a thread takes at a time
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 1024, 16384  # trajectories a thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,15 @@ class Ensemble:
     """How the trajectories of an ensemble ended; every array has the broadcast shape.
 
     - `final`: the last state, a `Mode`.
-    - `outcome`: codes of `Outcome`. `branch`: the sign of `a` where it is `CONVERGED`, else 0.
+    - `outcome`: codes of `Outcome`.
+    - `branch`: the sign of `a` where `CONVERGED`, else 0.
     - `time`: the learning time at which the loss became negligible for good where `CONVERGED`, else at the end.
     - `path_length`: the length of the way through `(a, b, w)`.
-    - `peak_loss`: the largest loss on the way over the initial loss, at least 1; infinite where `DIVERGED`. Initial losses
-        count as no smaller than a negligible one, 1e-8 of the loss of a student without output.
+    - `peak_loss`: the largest loss on the way over the initial loss, at least 1; infinite where `DIVERGED`. The initial
+        loss counts as no smaller than a negligible one, 1e-8 of the loss of a student without output.
     - `steps`: attempted steps of the integrator.
-    - `saved`: with `save_at`, the states at those times, a `Mode` of arrays with one more axis, at the end. After the end of
-        a trajectory its last state is repeated.
+    - `saved`: with `save_at`, the states at those times, a `Mode` of arrays with one more axis, at the end. After the
+        end of a trajectory its last state is repeated.
     """
 
     final: Mode
@@ -61,16 +62,16 @@ def integrate_modes(
     - `rule`: its numbers (feedback and decay, and their blends) are scalars or broadcasting arrays.
     - `initial`, `teacher`: `Mode`s of scalars or broadcasting arrays, dimensionless; `|w*| < 1`.
     - `duration`: learning time (learning rate × steps), positive.
-    - `rtol`, `atol`: relative and absolute error allowed in a step, positive. The absolute one counts in units of
-        `√|a* b*|` for `a` and `b` where that is below 1.
+    - `rtol`, `atol`: relative and absolute error allowed in a step, positive. For `a` and `b` the absolute one is in
+        units of `√|a* b*|` where that is below 1.
     - `early_stop`: end a trajectory as soon as its outcome is certain.
-    - `save_at`: learning times in `[0, duration]`, in ascending order, at which states are kept (order 3 in between steps).
+    - `save_at`: learning times in `[0, duration]`, ascending, at which states are kept (interpolated with order 3).
     - `max_steps`: attempted steps after which a trajectory is given up as `UNFINISHED`.
     - `threads`: how many to use, by default one a core. Results do not depend on it.
 
-    **Returns:** an `Ensemble`. A start that is not finite or lies outside the domain (`|w| ≥ 1`, or `|m w| ≥ 1` with all
-    lags kept) is returned as it is, with outcome `DIVERGED` at time 0. Where the field overflows, the trajectory is
-    `UNFINISHED` at its last state.
+    **Returns:** an `Ensemble`. A start that is not finite or lies outside the domain (`|w| ≥ 1`, or `|m w| ≥ 1` with
+    all lags kept) is returned as it is, with outcome `DIVERGED` at time 0. Where the field overflows, the trajectory
+    is `UNFINISHED` at its last state.
 
     **Raises:** `ValueError` for an empty ensemble, if no start is valid, for numbers that are not finite in rule or
     teacher, a feedback of 0, `|a* b*|` outside `[1e-150, 1e150]`, `|w*| ≥ 1`, `|decay · w*| ≥ 1` with all lags
@@ -80,8 +81,8 @@ def integrate_modes(
 
     >>> from localgrad import Mode, Outcome, RFLO
     >>> run = integrate_modes(RFLO(-1.0, 0.5), Mode(1.0, 1.0, [0.6, 0.7]), Mode(1.0, 1.0, 0.8), duration=200.0)
-    >>> Outcome(run.outcome[0]).name, int(run.branch[0]), run.path_length[0].round(2)
-    ('CONVERGED', -1, np.float64(4.71))
+    >>> Outcome(run.outcome[0]).name, int(run.branch[0]), round(float(run.path_length[0]), 2)
+    ('CONVERGED', -1, 4.71)
     """
     problem, shape = _broadcast(rule, initial, teacher)
     _check_problem(rule, problem)
@@ -94,7 +95,7 @@ def integrate_modes(
 
     def run(start: int, stop: int) -> None:
         digits = _binary_digits(rule.lags)
-        lanes.run(start, stop, problem, *settings, (None,) * _LANES, digits, times, numbers, codes, saved)
+        lanes.run(start, stop, problem, settings, (None,) * _LANES, digits, times, (numbers, codes), saved)
 
     _in_threads(run, count, threads)
     if not codes[2].any():  # a valid start takes at least one step
@@ -107,20 +108,16 @@ def integrate_modes(
 
 def _broadcast(rule: Rule, initial: Mode, teacher: Mode) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:
     """`a, b, w, φ₀, φ₁, μ₀, μ₁, c, w*`, each flat with one entry or one a trajectory, and the common shape."""
-    full, diagonal = rule.propagator.full, rule.propagator.diagonal
-    numbers = [
-        *initial,
-        *(0 if x is None else x for x in (rule.feedback.fixed, rule.feedback.symmetric, rule.propagator.decay)),
-        np.add(*(0 if x is None else np.asarray(x, dtype=float) for x in (full, diagonal))),
-        np.multiply(*(np.asarray(x, dtype=float) for x in (teacher.a, teacher.b))),
-        teacher.w,
-    ]
-    arrays = [np.asarray(x, dtype=float) for x in numbers]
+    terms = (rule.feedback.fixed, rule.feedback.symmetric, rule.propagator.decay)
+    slopes = (rule.propagator.full, rule.propagator.diagonal)
+    phi0, phi1, mu0, full, diagonal = (np.asarray(0.0 if x is None else x, dtype=float) for x in (*terms, *slopes))
+    a, b, w, a_star, b_star, w_star = (np.asarray(x, dtype=float) for x in (*initial, *teacher))
     try:
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            arrays = (a, b, w, phi0, phi1, mu0, full + diagonal, a_star * b_star, w_star)
         shape = np.broadcast_shapes(*(x.shape for x in arrays))
     except ValueError as error:
-        shapes = ", ".join(str(x.shape) for x in arrays)
-        raise ValueError(f"initial modes, rule and teacher of shapes {shapes} do not broadcast") from error
+        raise ValueError(f"initial modes, rule and teacher do not broadcast against each other: {error}") from error
     if 0 in shape:
         raise ValueError(f"the ensemble has shape {shape} and so is empty; give at least one trajectory")
     flat = [x.reshape(1) if x.size == 1 else np.broadcast_to(x, shape).reshape(-1) for x in arrays]
@@ -175,7 +172,7 @@ def _binary_digits(lags: int | None) -> tuple[float, ...] | None:
 def _in_threads(run: Any, count: int, threads: int | None) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = threads or cores
-    chunk = min(_LARGEST_CHUNK, max(_LANES, -(-count // threads)))
+    chunk = min(_LARGEST_CHUNK, max(_SMALLEST_CHUNK, -(-count // threads)))
     if count <= chunk:
         run(0, count)
         return

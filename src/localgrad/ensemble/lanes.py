@@ -13,7 +13,7 @@ from math import inf, log, sqrt
 import numpy as np
 from numba import njit
 
-from localgrad.ensemble import rows as R
+from localgrad.ensemble import rows as row
 from localgrad.ensemble._mode_field import loss, rule_terms, velocity
 from localgrad.ensemble.arithmetic import choose, kernel, larger, room, smaller, sums
 from localgrad.ensemble.rosenbrock import TINY, invariants, linearise, record, sweep
@@ -24,50 +24,67 @@ CONVERGED, STALLED = float(Outcome.CONVERGED), float(Outcome.STALLED)
 DIVERGED, UNFINISHED = float(Outcome.DIVERGED), float(Outcome.UNFINISHED)
 
 NEGLIGIBLE_LOSS = 1e-8  # relative to the loss of a student that outputs nothing
+FIRST_STEP = 0.2  # in units of the fourth root of rtol over the fastest relative change
 NEUTRAL = 1e-9  # an eigenvalue this small next to the other one counts as not unstable
 CREEPING = 1e-3  # speed over the largest rate of the Jacobian, relative to the distances that matter
 EDGE, ROUNDING_EDGE = 1e-7, 1e-12  # how close to the edge of the domain: moving outwards; however it moves
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
-def run(
-    start, stop, problem, duration, rtol, atol, early_stop, max_steps, lanes, digits, save_at, numbers, codes, saved
-):
+def run(start, stop, problem, settings, lanes, digits, save_at, results, saved):
     """Integrate the trajectories `start ≤ j < stop`.
 
-    `problem` holds `a, b, w, φ₀, φ₁, μ₀, μ₁, c, w*`, each of length 1 or one a trajectory. Results go to column `j`
-    of `numbers` (final a, b, w; time, path length, peak loss), `codes` (outcome, branch, steps) and, with `save_at`,
-    to `saved[j]`.
+    `problem` holds `a, b, w, φ₀, φ₁, μ₀, μ₁, c, w*`, each of length 1 or one a trajectory; `settings` the duration,
+    `rtol`, `atol`, `early_stop` and `max_steps` as floats. `results` are two arrays with a column a trajectory:
+    numbers (final a, b, w; time, path length, peak loss) and codes (outcome, branch, steps). With `save_at`, states
+    go to `saved[j]`.
     """
     n = len(lanes)
-    batch, finished = np.zeros(R.NUM_ROWS * n), np.ones(R.NUM_ROWS * n)
+    duration, rtol, atol, early_stop, max_steps = settings
+    batch, finished = np.zeros(row.NUM_ROWS * n), np.ones(row.NUM_ROWS * n)
     owner, finished_owner, next_save = np.full(n, -1), np.zeros(n, np.int64), np.zeros(n, np.int64)
     waiting, num_finished, num_active = start, 0, 0
     for i in range(n):
-        waiting = _load_next(
-            batch, i, owner, waiting, stop, problem, duration, rtol, atol, lanes, digits, numbers, codes
-        )
-        next_save[i] = 0
+        waiting = _load_next(batch, i, owner, waiting, stop, problem, settings, lanes, digits, results)
         num_active += owner[i] >= 0
     while num_active > 0:
         sweep(batch, lanes, digits, save_at, rtol, atol, early_stop, max_steps)
         for i in range(n):
             if save_at is not None and owner[i] >= 0:
                 next_save[i] = _save(batch, n, i, next_save[i], save_at, saved[owner[i]])
-            if batch[R.STATUS * n + i] != R.RUNNING and owner[i] >= 0:
-                for row in range(R.NUM_KEPT):
-                    finished[row * n + num_finished] = batch[row * n + i]
+            if batch[row.STATUS * n + i] != row.RUNNING and owner[i] >= 0:
+                for k in range(row.NUM_KEPT):
+                    finished[k * n + num_finished] = batch[k * n + i]
                 finished_owner[num_finished] = owner[i]
                 num_finished += 1
-                waiting = _load_next(
-                    batch, i, owner, waiting, stop, problem, duration, rtol, atol, lanes, digits, numbers, codes
-                )
+                waiting = _load_next(batch, i, owner, waiting, stop, problem, settings, lanes, digits, results)
                 next_save[i] = 0
                 num_active -= owner[i] < 0
                 if num_finished == n:
-                    _conclude(finished, lanes, digits, num_finished, finished_owner, duration, numbers, codes)
+                    _conclude(finished, lanes, digits, num_finished, finished_owner, duration, results)
                     num_finished = 0
-    _conclude(finished, lanes, digits, num_finished, finished_owner, duration, numbers, codes)
+    _conclude(finished, lanes, digits, num_finished, finished_owner, duration, results)
+
+
+@kernel
+def _load_next(batch, i, owner, waiting, stop, problem, settings, lanes, digits, results):
+    """Put the next valid trajectory into lane `i`, or leave it idle; returns the one after."""
+    n = len(lanes)
+    for k in range(row.NUM_ROWS):
+        batch[k * n + i] = 0.0
+    for j in range(waiting, stop):
+        a, b, w = _at(problem[0], j), _at(problem[1], j), _at(problem[2], j)
+        _, m = rule_terms(a, w, 0.0, 0.0, _at(problem[5], j), _at(problem[6], j))
+        if abs(a) < inf and abs(b) < inf and room(w, m, _at(problem[8], j), digits) > 0:
+            _load(batch, n, i, j, problem, settings, digits)
+            owner[i] = j
+            return j + 1
+        numbers, codes = results
+        numbers[0, j], numbers[1, j], numbers[2, j] = a, b, w
+        numbers[3, j], numbers[4, j], numbers[5, j] = 0.0, 0.0, inf
+        codes[0, j], codes[1, j], codes[2, j] = DIVERGED, 0, 0
+    owner[i] = -1
+    return stop
 
 
 @kernel
@@ -76,56 +93,40 @@ def _at(values, j):
 
 
 @kernel
-def _load_next(batch, i, owner, waiting, stop, problem, duration, rtol, atol, lanes, digits, numbers, codes):
-    """Put the next valid trajectory into lane `i`, or leave it idle; returns the one after."""
-    n = len(lanes)
-    while waiting < stop:
-        j = waiting
-        waiting += 1
-        a, b, w = _at(problem[0], j), _at(problem[1], j), _at(problem[2], j)
-        phi0, phi1, mu0, mu1 = _at(problem[3], j), _at(problem[4], j), _at(problem[5], j), _at(problem[6], j)
-        c, w_star = _at(problem[7], j), _at(problem[8], j)
-        f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
-        if not (abs(a) < inf and abs(b) < inf and room(w, m, w_star, digits) > 0):
-            numbers[0, j], numbers[1, j], numbers[2, j] = a, b, w
-            numbers[3, j], numbers[4, j], numbers[5, j] = 0.0, 0.0, inf
-            codes[0, j], codes[1, j], codes[2, j] = DIVERGED, 0, 0
-            continue
-        for row in range(R.RULE):
-            batch[row * n + i] = 0.0
-        put3(batch, R.STATE, n, i, a, b, w)
-        put3(batch, R.RULE, n, i, phi0, phi1, mu0)
-        theirs, scale = 1 / (1 - w_star * w_star), sqrt(abs(c))
-        put3(batch, R.RULE + 3, n, i, mu1, c, w_star)
-        put3(batch, R.THEIRS, n, i, theirs, scale, NEGLIGIBLE_LOSS * 0.5 * c * c * theirs)
-        p, q, r, t, _, _ = sums(w, m, w_star, digits)
-        batch[R.FIRST_LOSS * n + i] = loss(a, b, w, c, w_star, p, q, theirs)
-        batch[R.LAST_LOSS * n + i] = batch[R.SMALL * n + i]
-        fa, fb, fw = velocity(a, b, w, f, c, w_star, p, q, r, t)
-        size = larger(abs(a), abs(b)) + scale
-        rate = larger(larger(abs(fa), abs(fb)) / size, abs(fw) / (1 - abs(w)))
-        batch[R.ATOL * n + i] = atol * smaller(1.0, scale)
-        batch[R.LEFT * n + i] = duration
-        batch[R.STEP * n + i] = smaller(sqrt(sqrt(rtol)) / (rate + TINY), duration)
-        owner[i] = j
-        return waiting
-    for row in range(R.NUM_ROWS):
-        batch[row * n + i] = 0.0
-    owner[i] = -1
-    return waiting
+def _load(batch, n, i, j, problem, settings, digits):
+    """Start trajectory `j` in lane `i`, which is all zeros."""
+    duration, rtol, atol, _, _ = settings
+    a, b, w = _at(problem[0], j), _at(problem[1], j), _at(problem[2], j)
+    phi0, phi1, mu0, mu1 = _at(problem[3], j), _at(problem[4], j), _at(problem[5], j), _at(problem[6], j)
+    c, w_star = _at(problem[7], j), _at(problem[8], j)
+    theirs, scale = 1 / (1 - w_star * w_star), sqrt(abs(c))
+    put3(batch, row.STATE, n, i, a, b, w)
+    put3(batch, row.RULE, n, i, phi0, phi1, mu0)
+    put3(batch, row.RULE + 3, n, i, mu1, c, w_star)
+    put3(batch, row.THEIRS, n, i, theirs, scale, NEGLIGIBLE_LOSS * 0.5 * c * c * theirs)
+    f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
+    p, q, r, t, _, _ = sums(w, m, w_star, digits)
+    batch[row.FIRST_LOSS * n + i] = loss(a, b, w, c, w_star, p, q, theirs)
+    batch[row.LAST_LOSS * n + i] = batch[row.SMALL * n + i]
+    fa, fb, fw = velocity(a, b, w, f, c, w_star, p, q, r, t)
+    size = larger(abs(a), abs(b)) + scale
+    rate = larger(larger(abs(fa), abs(fb)) / size, abs(fw) / (1 - abs(w)))
+    batch[row.ATOL * n + i] = atol * smaller(1.0, scale)
+    batch[row.LEFT * n + i] = duration
+    batch[row.STEP * n + i] = smaller(FIRST_STEP * sqrt(sqrt(rtol)) / (rate + TINY), duration)
 
 
 @kernel
 def _save(batch, n, i, k, times, saved):
     """Write the states at the saving times that the last step of lane `i` passed; returns the next time's index."""
-    time, h = batch[R.TIME * n + i], batch[R.TIME * n + i] - batch[R.LAST_TIME * n + i]
-    last = batch[R.STATUS * n + i] != R.RUNNING
+    time, h = batch[row.TIME * n + i], batch[row.TIME * n + i] - batch[row.LAST_TIME * n + i]
+    last = batch[row.STATUS * n + i] != row.RUNNING
     while k < len(times) and (times[k] <= time or last):
         x = (times[k] - time) / h + 1 if h > 0 else 1.0
         x = min(max(x, 0.0), 1.0)
         for axis in range(3):
-            old, new = batch[(R.BEFORE + axis) * n + i], batch[(R.STATE + axis) * n + i]
-            bend, second = batch[(R.BEND + axis) * n + i], batch[(R.BEND + 3 + axis) * n + i]
+            old, new = batch[(row.BEFORE + axis) * n + i], batch[(row.STATE + axis) * n + i]
+            bend, second = batch[(row.BEND + axis) * n + i], batch[(row.BEND + 3 + axis) * n + i]
             value = old * (1 - x) + x * (new + (1 - x) * (bend + x * second))
             saved[axis, k] = value if x < 1 else new
         k += 1
@@ -133,25 +134,26 @@ def _save(batch, n, i, k, times, saved):
 
 
 @kernel
-def _conclude(batch, lanes, digits, count, owner, duration, numbers, codes):
+def _conclude(batch, lanes, digits, count, owner, duration, results):
     """Complete the records of finished trajectories and write their results."""
     n = len(lanes)
+    numbers, codes = results
     linearise(batch, lanes, digits)
     record(batch, lanes)
     _classify(batch, lanes, digits)
     for i in range(count):
         j = owner[i]
-        outcome, peak, time = batch[R.VERDICT * n + i], batch[R.PEAK_LOSS * n + i], batch[R.TIME * n + i]
-        numbers[0, j], numbers[1, j], numbers[2, j] = get3(batch, R.STATE, n, i)
+        outcome, peak, time = batch[row.VERDICT * n + i], batch[row.PEAK_LOSS * n + i], batch[row.TIME * n + i]
+        numbers[0, j], numbers[1, j], numbers[2, j] = get3(batch, row.STATE, n, i)
         if outcome == CONVERGED:
             time = _crossing_time(batch, n, i)
-        elif batch[R.STATUS * n + i] == R.SETTLED:
+        elif batch[row.STATUS * n + i] == row.SETTLED:
             time = duration
-        initial = max(batch[R.FIRST_LOSS * n + i], batch[R.SMALL * n + i])
+        initial = max(batch[row.FIRST_LOSS * n + i], batch[row.SMALL * n + i])
         ratio = peak / initial if peak > initial and initial < inf else 1.0
-        numbers[3, j], numbers[4, j] = time, batch[R.PATH * n + i]
+        numbers[3, j], numbers[4, j] = time, batch[row.PATH * n + i]
         numbers[5, j] = inf if outcome == DIVERGED else ratio
-        codes[0, j], codes[2, j] = outcome, batch[R.STEPS * n + i]
+        codes[0, j], codes[2, j] = outcome, batch[row.STEPS * n + i]
         codes[1, j] = np.sign(numbers[0, j]) if outcome == CONVERGED else 0
 
 
@@ -163,30 +165,30 @@ def _classify(batch, lanes, digits):
     """
     n = len(lanes)
     for i in range(n):
-        a, b, w = get3(batch, R.STATE, n, i)
-        fa, fb, fw = get3(batch, R.VELOCITY, n, i)
-        status, scale = batch[R.STATUS * n + i], batch[R.SCALE * n + i]
-        negligible = batch[R.LOSS * n + i] < batch[R.SMALL * n + i]
+        a, _, w = get3(batch, row.STATE, n, i)
+        fa, fb, fw = get3(batch, row.VELOCITY, n, i)
+        status, scale = batch[row.STATUS * n + i], batch[row.SCALE * n + i]
+        negligible = batch[row.LOSS * n + i] < batch[row.SMALL * n + i]
         speed, fastest = abs(fa) + abs(fb) + abs(fw), 0.0
         for k in range(9):
-            fastest = larger(abs(batch[(R.JACOBIAN + k) * n + i]), fastest)
+            fastest = larger(abs(batch[(row.JACOBIAN + k) * n + i]), fastest)
         trace, minors = invariants(batch, n, i, 1 / (fastest + TINY))
         creeping = (speed <= CREEPING * fastest * smaller(1 - abs(w), scale)) & (speed < inf) & ~negligible
-        phi0, phi1, mu0, mu1 = get4(batch, R.RULE, n, i)
+        phi0, phi1, mu0, mu1 = get4(batch, row.RULE, n, i)
         _, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
-        left = room(w, m, batch[R.W_STAR * n + i], digits)
+        left = room(w, m, batch[row.W_STAR * n + i], digits)
         at_edge = (left < ROUNDING_EDGE) | ((left < EDGE) & (w * fw > 0))
-        hit = (status == R.STUCK) & (batch[R.TIME * n + i] > 0) & at_edge
+        hit = (status == row.STUCK) & (batch[row.TIME * n + i] > 0) & at_edge
         outcome = choose(creeping, STALLED, UNFINISHED)
         outcome = choose(negligible & (trace < 0) & (minors > -NEUTRAL * trace * trace), CONVERGED, outcome)
-        batch[R.VERDICT * n + i] = choose((status == R.DIVERGING) | hit, DIVERGED, outcome)
+        batch[row.VERDICT * n + i] = choose((status == row.DIVERGING) | hit, DIVERGED, outcome)
 
 
 @kernel
 def _crossing_time(batch, n, i):
     """When the loss last became negligible, by the exponential through its values before and after."""
-    t0, t1, l0, l1 = get4(batch, R.CROSSING, n, i)
-    small = batch[R.SMALL * n + i]
+    t0, t1, l0, l1 = get4(batch, row.CROSSING, n, i)
+    small = batch[row.SMALL * n + i]
     if not (l0 > small > l1):
         return t0
     return t0 + (t1 - t0) * log(l0 / small) / log(l0 / max(l1, TINY))

@@ -262,8 +262,8 @@ EXPERIMENT = Experiment(
             "Fixed points found by a root search from random starts (teacher (1, 1, 0.8); colour: their w). a, b: "
             "BPTT and tBPTT(3) rest on the two branches of the hyperbola, all with w = w*, and on the silent line a = "
             "b = 0 with any w. c: RFLO rests on the hyperbola only. d: a blend of symmetric and fixed feedback (α = "
-            "½, â = 1) also rests wherever its feedback vanishes (dashed), at non-zero loss: a trap in no paper so "
-            "far.",
+            "½, â = 1) also rests wherever its feedback vanishes (dashed), at non-zero loss: a trap we know from "
+            "no paper.",
         ),
     ),
     table=table,
