@@ -76,7 +76,12 @@ def analyze_mode(rule: Rule, teacher: Mode) -> dict[str, Any]:
 
 
 def analyze_network(rules: Sequence[Rule], teacher: LinearRNN, figure: Path | None) -> dict[str, Any]:
-    """A teacher network: its modes and their rates, with a figure, if it is data-aligned; else its rules' cosines."""
+    """A teacher network: its modes and their rates, with a figure, if it is data-aligned; else its rules' cosines.
+
+    **Raises:** `ValueError` for `ρ(W) ≥ 1`, a network without output, or a figure that is neither `.png` nor `.svg`.
+    """
+    if figure is not None and figure.suffix.lower() not in (".png", ".svg"):
+        raise ValueError(f"figure {str(figure)!r} must end in .png or .svg; give such a name")
     output, hidden, input = teacher.sizes
     document: dict[str, Any] = {
         "sizes": {"output": output, "hidden": hidden, "input": input},
@@ -100,12 +105,14 @@ def _mode_table(rules: Sequence[Rule], modes: Mode, figure: Path | None) -> dict
     from localgrad.plotting import figure_to_png, figure_to_svg, style
 
     c = modes.a * modes.b
+    if not np.any(c):
+        raise ValueError("every mode of this teacher has a* b* = 0, so its output is 0; give a teacher with an output")
     audible = np.abs(c) > 1e-12 * np.abs(c).max()
     data = mode_rates(rules, Mode(*(x[audible] for x in modes)))
     if figure is not None:
         with style():
             drawn = draw_mode_rates(data)
-        figure.write_bytes(figure_to_svg(drawn) if figure.suffix == ".svg" else figure_to_png(drawn))
+        figure.write_bytes(figure_to_svg(drawn) if figure.suffix.lower() == ".svg" else figure_to_png(drawn))
     names, balanced = [str(name) for name in data.rule.values], data.sel(scale=1.0)
     rows = [
         {

@@ -268,6 +268,10 @@ def analyze(
     chosen = work.make_rules(rules or ["bptt", "tbptt", "rflo"], feedback=feedback, decay=decay, lags=lags)
     found = work.read_teacher(teacher, spectral_radius=spectral_radius)
     if isinstance(found, Mode):
+        if figure is not None:
+            raise ValueError(
+                f"--figure {figure} shows the modes of a network, but teacher {teacher!r} is one; leave it out"
+            )
         document: dict[str, Any] = {
             "teacher": list(found),
             "analyses": [work.analyze_mode(rule, found) for rule in chosen],

@@ -45,7 +45,7 @@ def _print_modes(console: Console, document: dict[str, Any]) -> None:
     console.print(_headline(document) + "; data-aligned. Rates at the balanced solution s = √|c|:", highlight=False)
     table = Table("mode", "w*", "c", *(f"rate, {rule}" for rule in rules), box=box.SIMPLE_HEAD)
     for number, mode in enumerate(document["modes"], start=1):
-        rates = (f"{mode['rates'][rule]:.4g}" for rule in rules)
+        rates = (f"{rate:.4g}" if (rate := mode["rates"][rule]) > 0 else "unstable" for rule in rules)
         table.add_row(str(number), f"{mode['w_star']:.4f}", f"{mode['c']:.4g}", *rates)
     console.print(table)
     if document["silent_modes"]:

@@ -142,7 +142,7 @@ def aligned_modes(teacher: LinearRNN) -> tuple[Mode, Frames]:
 
     The eigenvectors of `W` are the axes `P`; the network is aligned if `A P` has orthogonal columns and `Pᵀ B`
     orthogonal rows. Ordered by descending `|a* b*|`, then `w*`; `a*, b* ≥ 0`, so that signs are in the frames.
-
+    The frames give the network back, up to what its output never shows (modes with `a* b* = 0`).
 
     **Arguments:** `teacher`: values, not tracers. **Returns:** `Mode` of float64 arrays of shape `"modes"` (as many as
     the smallest of the three sizes), and the `Frames`.
@@ -163,9 +163,10 @@ def aligned_modes(teacher: LinearRNN) -> tuple[Mode, Frames]:
     for name, gram in (("readout A", readout.T @ readout), ("input B", drive @ drive.T)):
         rest = np.abs(gram - np.diag(np.diag(gram))).max()
         if rest > rounding * max(np.abs(gram).max(), 1e-300):
-            raise ValueError(f"the {name} mixes eigenvectors of W (overlap {rest:.3g}), so the network has no modes")
+            raise ValueError(f"the {name} mixes eigenvectors of W (overlap {rest:.3g}), so no modes can be told apart")
     a, b, w = np.linalg.norm(readout, axis=0), np.linalg.norm(drive, axis=1), np.diag(P.T @ W @ P)
-    order = np.lexsort((-w, -np.round(a * b, 12)))
+    size = (a * b).max() or 1.0
+    order = np.lexsort((-w, -np.round(a * b / size, 12)))
     count = min(teacher.sizes)
     frames = Frames(_completed(readout[:, order]), P[:, order], _completed(drive[order].T))
     return Mode(*(x[order][:count] for x in (a, b, w))), frames
@@ -174,10 +175,16 @@ def aligned_modes(teacher: LinearRNN) -> tuple[Mode, Frames]:
 def _completed(columns: np.ndarray) -> np.ndarray:
     """An orthogonal matrix whose first columns are the given orthogonal ones, normalised; zero ones are filled in."""
     size, count = columns.shape[0], min(columns.shape)
-    Q, R = np.linalg.qr(columns[:, :count], mode="complete")
+    norms = np.linalg.norm(columns[:, :count], axis=0)
+    present = norms > 64 * max(columns.shape) * np.finfo(np.float64).eps * norms.max()
+    # The zero columns last: QR would fill one in with a direction that a later column needs.
+    order = np.r_[np.flatnonzero(present), np.flatnonzero(~present)]
+    Q, R = np.linalg.qr(columns[:, order], mode="complete")
     signs = np.ones(size)
     signs[:count] = np.where(np.diag(R)[:count] < 0, -1, 1)
-    return Q * signs
+    completed = np.empty_like(Q)
+    completed[:, np.r_[order, np.arange(count, size)]] = Q * signs
+    return completed
 
 
 def connectome(regions: int = 68, *, spectral_radius: float = 0.95) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -1,3 +1,5 @@
+from .basins import basins as basins
+from .basins import sample_basins as sample_basins
 from .fixed_points import FixedPointManifold as FixedPointManifold
 from .fixed_points import RootSearch as RootSearch
 from .fixed_points import fixed_points as fixed_points

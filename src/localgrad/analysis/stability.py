@@ -33,10 +33,12 @@ def optimal_mode(teacher: Mode, s: Any) -> Mode:
         c = a_star * b_star
     if np.any(c == 0):
         raise ValueError(
-            "teacher a* b* = 0: the mode is silent and has no optimal manifold (s, c/s, w*); give a* and b* other than 0"
+            "teacher a* b* = 0: the mode is silent, without optimal manifold (s, c/s, w*); give a* and b* other than 0"
         )
     if not np.all(np.isfinite(c)):
-        raise ValueError(f"teacher a* b* = {c[~np.isfinite(c)].flat[0]:g} is not finite; give smaller, finite a* and b*")
+        raise ValueError(
+            f"teacher a* b* = {c[~np.isfinite(c)].flat[0]:g} is not finite; give smaller, finite a* and b*"
+        )
     if np.any(s == 0):
         raise ValueError("s = 0 is not on the optimal manifold (s, c/s, w*); give a non-zero s")
     return Mode(*np.broadcast_arrays(s, c / s, w_star))

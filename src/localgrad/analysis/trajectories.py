@@ -65,8 +65,8 @@ def learn_mode(
 
     **Returns:** a `Trajectory`, at the integrator's own steps.
 
-    **Raises:** `ValueError` as `mode_update`; for values that are not scalars, for a teacher whose `a* b*` is 0 or too
-    small or large to be squared, and for a duration or tolerance that is not positive.
+    **Raises:** `ValueError` as `mode_update`; for values that are not scalars, `|a* b*|` outside `[1e-150, 1e150]`, an
+    initial update that overflows, and for a duration or tolerance that is not positive.
 
     Source: docs/theory.md, section 8.
 
@@ -75,13 +75,11 @@ def learn_mode(
     >>> path.outcome.name, path.branch, round(path.final.a, 3)  # the paper's detour to the opposite branch
     ('CONVERGED', -1, -0.504)
     """
-    check_modes(rule, initial, teacher)
-    silent_loss = _silent_loss(initial, teacher)
+    _check_problem(rule, initial, teacher)
     for name, value in (("duration", duration), ("rtol", rtol), ("atol", atol)):
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be positive and finite, got {value!r}")
-    if not np.isfinite(_flow(rule, teacher, np.array([*initial, 0.0], dtype=float))).all():
-        raise ValueError(f"the update at a = {initial.a:g}, b = {initial.b:g} overflows; give smaller initial weights")
+    silent_loss = float(loss(Mode(0.0, 0.0, 0.0), teacher))  # the unit in which losses are judged
     gap = min(DIVERGED_GAP * (1 - abs(teacher.w)), (1 - abs(initial.w)) / 2)  # a start near |w| = 1 may come back
 
     def excess_loss(x: np.ndarray) -> float:
@@ -105,16 +103,16 @@ def learn_mode(
     return Trajectory(rule, teacher, solution.t, modes, loss(modes, teacher), solution.y[3], outcome, branch)
 
 
-def _silent_loss(initial: Mode, teacher: Mode) -> float:
-    """The loss of a student without output, `c²/(2(1−w*²))`: the unit in which losses are judged."""
+def _check_problem(rule: Rule, initial: Mode, teacher: Mode) -> None:
+    check_modes(rule, initial, teacher)
     if any(np.ndim(x) for x in (*initial, *teacher)):
         raise ValueError("initial and teacher must be single modes of scalars; for many at once use integrate_modes")
-    with np.errstate(over="ignore", under="ignore"):
-        unit = float(loss(Mode(0.0, 0.0, 0.0), Mode(*(np.float64(x) for x in teacher))))
-    if not 0 < unit < np.inf:
-        c = teacher.a * teacher.b
-        raise ValueError(f"teacher a* b* = {c:g} must not be 0, nor so small or large that its square is; rescale it")
-    return unit
+    with np.errstate(all="ignore"):
+        c = np.float64(teacher.a) * teacher.b
+        if not 1e-150 <= abs(c) <= 1e150:
+            raise ValueError(f"teacher a* b* = {c:g} must lie between 1e-150 and 1e150 in size; rescale the teacher")
+        if not np.isfinite(_flow(rule, teacher, np.array([*initial, 0.0], dtype=float))).all():
+            raise ValueError(f"the update at a = {initial.a:g}, b = {initial.b:g} overflows; give smaller weights")
 
 
 def _event(function: Any) -> Any:

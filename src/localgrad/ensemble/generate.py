@@ -9,7 +9,6 @@ when all lags are kept.
 `python -m localgrad.ensemble.generate` rewrites the module; a test compares it with what this file generates.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -69,10 +68,8 @@ def generate() -> str:
 
 
 def write() -> None:
-    """Rewrite `_mode_field.py`, and make Numba forget the kernels that were compiled from the old one."""
+    """Rewrite `_mode_field.py` (and leave its layout to the formatter)."""
     TARGET.write_text(generate(), encoding="utf-8")
-    for user in TARGET.parent.glob("*.py"):
-        os.utime(user)  # Numba's cache watches a kernel's own file, not what it imports.
 
 
 def _with_symbolic_sums(expressions: Iterable[Any]) -> list[Any]:

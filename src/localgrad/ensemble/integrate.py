@@ -110,18 +110,18 @@ def _broadcast(rule: Rule, initial: Mode, teacher: Mode) -> tuple[tuple[np.ndarr
     """`a, b, w, φ₀, φ₁, μ₀, μ₁, c, w*`, each flat with one entry or one a trajectory, and the common shape."""
     terms = (rule.feedback.fixed, rule.feedback.symmetric, rule.propagator.decay)
     slopes = (rule.propagator.full, rule.propagator.diagonal)
-    phi0, phi1, mu0, full, diagonal = (np.asarray(0.0 if x is None else x, dtype=float) for x in (*terms, *slopes))
+    phi0, phi1, mu0, dense, diagonal = (np.asarray(0.0 if x is None else x, dtype=float) for x in (*terms, *slopes))
     a, b, w, a_star, b_star, w_star = (np.asarray(x, dtype=float) for x in (*initial, *teacher))
     try:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            arrays = (a, b, w, phi0, phi1, mu0, full + diagonal, a_star * b_star, w_star)
+            arrays = (a, b, w, phi0, phi1, mu0, dense + diagonal, a_star * b_star, w_star)
         shape = np.broadcast_shapes(*(x.shape for x in arrays))
     except ValueError as error:
         raise ValueError(f"initial modes, rule and teacher do not broadcast against each other: {error}") from error
     if 0 in shape:
         raise ValueError(f"the ensemble has shape {shape} and so is empty; give at least one trajectory")
-    flat = [x.reshape(1) if x.size == 1 else np.broadcast_to(x, shape).reshape(-1) for x in arrays]
-    return tuple(np.require(x, float, ["C", "W"]) for x in flat), shape
+    full = [x if x.size == 1 or x.shape == shape else np.broadcast_to(x, shape) for x in arrays]
+    return tuple(np.require(x.reshape(-1), float, ["C", "W"]) for x in full), shape
 
 
 def _check_problem(rule: Rule, problem: tuple[np.ndarray, ...]) -> None:

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from localgrad.experiments.base import Experiment
 
-NAMES = ("equivalence", "limits", "fixed-points", "stability", "rates", "detours", "summary", "connectome")
+NAMES = (
+    "equivalence",
+    "limits",
+    "fixed-points",
+    "stability",
+    "rates",
+    "detours",
+    "basins",
+    "detours-at-scale",
+    "rule-cube",
+    "summary",
+    "connectome",
+)
 """The experiments in report order. `fixed-points` lives in the module `fixed_points`, and so on."""
 
 

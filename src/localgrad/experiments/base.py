@@ -36,17 +36,17 @@ class Claim:
         """Holds where `|measured − expected| ≤ tolerance` (absolute); never for NaN."""
         value = float(measured)
         words = f"exactly {expected:.6g}" if tolerance == 0 else f"{expected:.6g} ± {tolerance:.1g}"
-        return cls(id, source, statement, words, value, abs(value - expected) <= tolerance)
+        return cls(id, source, statement, words, value, bool(abs(value - expected) <= tolerance))
 
     @classmethod
     def at_most(cls, id: str, source: str, statement: str, bound: float, measured: Any) -> Claim:
         """Holds where `measured ≤ bound`; never for NaN."""
-        return cls(id, source, statement, f"≤ {bound:.6g}", float(measured), float(measured) <= bound)
+        return cls(id, source, statement, f"≤ {bound:.6g}", float(measured), bool(float(measured) <= bound))
 
     @classmethod
     def at_least(cls, id: str, source: str, statement: str, bound: float, measured: Any) -> Claim:
         """Holds where `measured ≥ bound`; never for NaN."""
-        return cls(id, source, statement, f"≥ {bound:.6g}", float(measured), float(measured) >= bound)
+        return cls(id, source, statement, f"≥ {bound:.6g}", float(measured), bool(float(measured) >= bound))
 
     def as_json(self, experiment: str) -> dict[str, Any]:
         """The claim as the command line's `--json` prints it; a measurement that is not finite becomes text."""

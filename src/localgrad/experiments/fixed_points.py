@@ -199,6 +199,13 @@ def claims(data: xr.Dataset) -> list[Claim]:
             found.sel(rule=longer, label=["blocked", "unknown"]).sum(),
             tolerance=0,
         ),
+        Claim.at_least(
+            "fixed-points.traps",
+            "new: analysis.fixed_points",
+            "Blends of feedback do rest where it vanishes, at b = 0 and at b ≠ 0 (roots found there, fewest)",
+            20,
+            found.sel(rule=["half-fixed feedback", "half of both, â = −1"], label=["silent", "blocked"]).min(),
+        ),
         Claim.equal(
             "fixed-points.blends",
             "new: analysis.fixed_points",
@@ -267,5 +274,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     table=table,
-    table_caption="Ends of the root search, over all teachers. No root reached: it ran to infinity or |w| = 1.",
+    table_caption="Ends of the root search, over all teachers. No root reached: it ran towards infinity or |w| = 1.",
 )

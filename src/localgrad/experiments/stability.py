@@ -1,12 +1,11 @@
 """Stability along the optimal manifold: BPTT everywhere, RFLO where its feedback has the sign of the readout.
 
 The product of RFLO's two non-zero eigenvalues is `â c² (â s³ + c²)/(s³ (1−w*²)² (1−ŵ w*)²)` (`localgrad derive rflo`).
-For `âs > 0` it is positive and the trace negative: always stable. For `âs < 0` it is negative, a saddle, exactly for
-`|s| < (c²/|â|)^{1/3}`; beyond that border the trace decides, and a stable window can open there.
+For `âs > 0` it is positive and the trace negative: always stable. For `âs < 0` it is negative, a saddle, up to a border
+in `|s|`; beyond it the trace decides, and a stable window can open there (closed_forms.py; docs/theory.md, section 7).
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 
 from localgrad.analysis import convergence_rate, critical_learning_rate, optimal_mode, spectrum
 from localgrad.experiments.base import Claim, Experiment, FigureSpec
+from localgrad.experiments.closed_forms import bptt_eigenvalues, saddle_border, window_opens
 from localgrad.modes import field
 from localgrad.network import Mode
 from localgrad.plotting import ORANGE, label_panels, new_figure, rule_style, zero_line
@@ -43,30 +43,15 @@ class Parameters:
 def _samples(p: Parameters) -> dict[str, np.ndarray]:
     """Random teachers and points: `c`, `|s|` and `|â|` log-uniform over two decades with random signs."""
     rng = np.random.default_rng(p.seed)
-
-    def signed(low: float, high: float) -> np.ndarray:
-        return rng.choice([-1, 1], p.num_samples) * np.exp(rng.uniform(np.log(low), np.log(high), p.num_samples))
-
+    signs = rng.choice([-1, 1], (3, p.num_samples))
+    c, s, feedback = signs * np.exp(rng.uniform(np.log(0.1), np.log(10), (3, p.num_samples)))
     return {
-        "c": signed(0.1, 10),
-        "s": signed(0.1, 10),
-        "feedback": signed(0.1, 10),
+        "c": c,
+        "s": s,
+        "feedback": feedback,
         "w_star": rng.uniform(-0.95, 0.95, p.num_samples),
         "decay": rng.uniform(-0.95, 0.95, p.num_samples),
     }
-
-
-def _bptt_closed_form(c: np.ndarray, s: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """The paper's eigenvalues `(λ₊, λ₋)` of BPTT on the optimal manifold (docs/theory.md, section 7)."""
-    r2 = s**2 + c**2 / s**2
-    s0, s1, s2 = 1 / (1 - w**2), w / (1 - w**2) ** 2, (1 + w**2) / (1 - w**2) ** 3
-    root = np.sqrt((r2 * s0 - c**2 * s2) ** 2 + 4 * r2 * c**2 * s1**2)
-    return -np.stack([r2 * s0 + c**2 * s2 - root, r2 * s0 + c**2 * s2 + root], axis=-1) / 2
-
-
-def _saddle_border(c: Any, feedback: Any) -> Any:
-    """`(c²/|â|)^{1/3}`, below which RFLO's optimal solutions with `âs < 0` are saddles."""
-    return np.cbrt(c**2 / np.abs(feedback))
 
 
 def _kind(values: np.ndarray) -> np.ndarray:
@@ -99,12 +84,14 @@ def compute(p: Parameters) -> xr.Dataset:
     teacher = Mode(x["c"], np.ones(p.num_samples), x["w_star"])
     bptt, tbptt = spectrum(BPTT(), teacher, x["s"]), spectrum(TruncatedBPTT(1), teacher, x["s"])
     rflo = spectrum(RFLO(x["feedback"], x["decay"]), teacher, x["s"])
-    closed = _bptt_closed_form(x["c"], x["s"], x["w_star"])
+    closed = bptt_eigenvalues(x["c"], x["s"], x["w_star"])
+    border = saddle_border(x["c"], x["feedback"])
+    beyond = spectrum(RFLO(x["feedback"], x["decay"]), teacher, -np.sign(x["feedback"]) * border * (1 + 1e-6))
     s = np.concatenate([-np.geomspace(5, 0.1, p.grid), np.geomspace(0.1, 5, p.grid)])
     decay, scaled_s = np.linspace(-0.95, 0.95, p.grid), np.geomspace(0.3, 3, p.grid)
     mapped = RFLO(-p.feedback, decay[:, None])
     kinds = [
-        _kind(spectrum(mapped, Mode(c, 1.0, p.map_w_star), scaled_s * _saddle_border(c, p.feedback)))
+        _kind(spectrum(mapped, Mode(c, 1.0, p.map_w_star), scaled_s * saddle_border(c, p.feedback)))
         for c in p.map_gains
     ]
     curve_rules = [BPTT(), TruncatedBPTT(1), RFLO(p.feedback, p.decay), RFLO(p.feedback, p.other_decay)]
@@ -122,7 +109,9 @@ def compute(p: Parameters) -> xr.Dataset:
             "rflo_imaginary": ("sample", np.abs(rflo.imag).max(axis=-1)),
             "same_sign": ("sample", x["feedback"] * x["s"] > 0),
             "slowest_s": ("teacher", slowest),
-            "below_border": ("sample", np.abs(x["s"]) < _saddle_border(x["c"], x["feedback"])),
+            "below_border": ("sample", np.abs(x["s"]) < border),
+            "window_predicted": ("sample", window_opens(x["c"], x["feedback"], x["decay"], x["w_star"])),
+            "window_found": ("sample", beyond[:, 1].real < 0),
             "kind": (("gain", "decay", "scaled_s"), np.stack(kinds).astype(np.int8)),
             "curve": (("curve_rule", "s", "eigenvalue"), np.stack(curves).real),
             "curve_imaginary": (("curve_rule", "s"), np.abs(np.stack(curves).imag).max(axis=-1)),
@@ -149,6 +138,10 @@ def claims(data: xr.Dataset) -> list[Claim]:
     plus, minus = data.rflo.sel(eigenvalue="λ₊"), data.rflo.sel(eigenvalue="λ₋")
     same, opposite = data.same_sign, ~data.same_sign
     paper = "paper, stability"
+
+    def everywhere(id: str, source: str, statement: str, holds: xr.DataArray) -> Claim:
+        return Claim.equal(f"stability.{id}", source, statement, 1.0, holds.mean(), tolerance=0)
+
     return [
         Claim.at_most(
             "stability.bptt-closed-form",
@@ -157,29 +150,23 @@ def claims(data: xr.Dataset) -> list[Claim]:
             1e-6,
             data.bptt_mismatch.max(),
         ),
-        Claim.equal(
-            "stability.bptt-real",
+        everywhere(
+            "bptt-real",
             paper,
-            "BPTT's eigenvalues are real (largest imaginary part)",
-            0.0,
-            data.bptt_imaginary.max(),
-            tolerance=0,
+            "BPTT's eigenvalues are real (share of samples without imaginary part)",
+            data.bptt_imaginary == 0,
         ),
-        Claim.equal(
-            "stability.bptt-stable",
+        everywhere(
+            "bptt-stable",
             paper,
             "BPTT is stable on the whole optimal manifold (share of samples with λ₊ < 0)",
-            1.0,
-            (data.bptt.sel(eigenvalue="λ₊") < 0).mean(),
-            tolerance=0,
+            data.bptt.sel(eigenvalue="λ₊") < 0,
         ),
-        Claim.equal(
-            "stability.tbptt-stable",
+        everywhere(
+            "tbptt-stable",
             paper,
             "tBPTT(1) is stable on the whole optimal manifold (share of samples with Re λ₊ < 0)",
-            1.0,
-            (data.tbptt.sel(eigenvalue="λ₊") < 0).mean(),
-            tolerance=0,
+            data.tbptt.sel(eigenvalue="λ₊") < 0,
         ),
         Claim.equal(
             "stability.bptt-slowest",
@@ -189,13 +176,11 @@ def claims(data: xr.Dataset) -> list[Claim]:
             data.slowest_s[int(np.argmax(np.abs(data.slowest_s.values - 1)))],
             tolerance=5e-4,
         ),
-        Claim.equal(
-            "stability.rflo-same-sign",
+        everywhere(
+            "rflo-same-sign",
             paper,
             "RFLO is stable wherever âs > 0 (share of samples with Re λ₊ < 0)",
-            1.0,
-            (plus < 0).where(same).mean(),
-            tolerance=0,
+            (plus < 0).where(same),
         ),
         Claim.at_least(
             "stability.rflo-unstable",
@@ -211,20 +196,23 @@ def claims(data: xr.Dataset) -> list[Claim]:
             0.01,
             (data.rflo_imaginary > 0).where(opposite).mean(),
         ),
-        Claim.equal(
-            "stability.rflo-saddle",
+        everywhere(
+            "rflo-saddle",
             "new: derive rflo",
             "RFLO with âs < 0 has a saddle exactly where |s| < (c²/|â|)^{1/3} (share of samples that agree)",
-            1.0,
-            (((plus > 0) & (minus < 0)) == data.below_border).where(opposite).mean(),
-            tolerance=0,
+            (((plus > 0) & (minus < 0)) == data.below_border).where(opposite),
         ),
-        Claim.at_least(
-            "stability.rflo-stable-window",
-            "new: derive rflo",
-            "RFLO is stable even for some âs < 0, at small c and |â| (share of samples)",
-            1e-4,
-            (plus < 0).where(opposite).mean(),
+        everywhere(
+            "rflo-window",
+            "new: theory, section 7",
+            "Just beyond that border RFLO is stable exactly for |âc|^{2/3} < (1−w*²)(1−ŵw*)(w*²−ŵw*)/(1−ŵw*³) (share)",
+            data.window_predicted == data.window_found,
+        ),
+        everywhere(
+            "rflo-no-window",
+            "new: theory, section 7",
+            "Every stable solution with âs < 0 lies in such a window (share of the stable ones)",
+            (data.window_predicted & ~data.below_border).where((plus < 0) & opposite),
         ),
         Claim.at_most(
             "stability.critical-rate-below",
@@ -270,8 +258,7 @@ def draw_curves(data: xr.Dataset) -> Figure:
 def draw_map(data: xr.Dataset) -> Figure:
     """Kinds of stability of RFLO for `âs < 0`, over `s` and `ŵ`."""
     figure, axes = new_figure(1, data.sizes["gain"], height=3.3, sharey=True)
-    norm = BoundaryNorm(np.arange(len(KINDS) + 1) - 0.5, len(KINDS))
-    colors = ListedColormap(_COLORS)
+    norm, colors = BoundaryNorm(np.arange(len(KINDS) + 1) - 0.5, len(KINDS)), ListedColormap(_COLORS)
     for ax, gain in zip(axes, data.gain.values, strict=True):
         kind = data.kind.sel(gain=gain)
         image = ax.pcolormesh(data.scaled_s, data.decay, kind, cmap=colors, norm=norm, rasterized=True)
@@ -307,7 +294,7 @@ EXPERIMENT = Experiment(
             draw_map,
             "RFLO where feedback and readout have opposite signs (â = −1, s > 0, w* = 0.8). Left of 1 every solution "
             "is a saddle, whatever ŵ; right of it, learning runs or spirals away. For weak teachers (b, c) a window "
-            "of stable solutions opens next to the border, at negative ŵ.",
+            "of stable solutions opens next to the border, towards negative ŵ.",
         ),
     ),
 )
