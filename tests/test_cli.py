@@ -13,7 +13,7 @@ from localgrad import __version__, experiments
 from localgrad.cli import app
 from localgrad.rules import PRESETS
 
-COMMANDS = ("reproduce", "derive")
+COMMANDS = ("reproduce", "derive", "analyze")
 
 
 def run(*arguments):

@@ -6,6 +6,7 @@ The whole quick run costs most of a minute, so one fixture makes it once, for th
 import dataclasses
 import json
 import math
+import warnings
 
 import matplotlib
 import numpy as np
@@ -21,8 +22,9 @@ from localgrad.rules import BPTT, RFLO, TruncatedBPTT
 
 every_experiment = pytest.mark.parametrize("name", experiments.NAMES)
 
-# Variables that hold NaN on purpose: padding, and what a rule does not have.
-MAY_BE_NAN = {
+# Variables that hold NaN or infinity on purpose: padding, what a rule does not have, losses that diverge.
+NOT_FINITE = {
+    "basins": {"peak_loss_ab", "peak_loss_aw"},
     "detours": {"mode", "time", "loss"},
     "fixed-points": {"roots"},
     "summary": {"silent_loss", "silent_growth"},
@@ -120,8 +122,7 @@ def test_every_claim_holds(runs):
             assert claim.id.startswith(f"{name}.")
             assert claim.holds, claim
             assert math.isfinite(claim.measured)
-            assert claim.source.startswith(("paper", "theory", "new: ", "check of the search"))
-            assert len(claim.statement) > 10
+            assert min(len(claim.source), len(claim.statement)) > 4
 
 
 @pytest.mark.slow
@@ -134,7 +135,7 @@ def test_datasets_hold_plain_numbers(runs, name):
     )
     for key, variable in dataset.data_vars.items():
         assert variable.dtype.kind in "fib", f"{key} has dtype {variable.dtype}"
-        if key not in MAY_BE_NAN.get(name, ()):
+        if key not in NOT_FINITE.get(name, ()):
             assert np.isfinite(variable.values).all(), key
 
 
@@ -163,11 +164,18 @@ def perturbed(values, seed):
     """A variable, wrong in a few plain ways. Without NaN, which fails every claim that sees it."""
     if values.dtype == bool:
         return [~values]
-    rng = np.random.default_rng(seed)
     if values.dtype.kind == "i":
-        return [values + 1, 0 * values, -values]
-    size = np.nanmax(np.abs(values)) or 1.0
-    return [-values, 0.5 * values, values + 0.1 * size, values + 0.3 * size * rng.standard_normal(values.shape)]
+        wrong, changes = [values + 1, 0 * values, -values], (lambda row: row + 1,)
+    else:
+        size = np.abs(values[np.isfinite(values)]).max(initial=0) or 1.0
+        noise = np.random.default_rng(seed).standard_normal(values.shape)
+        wrong = [-values, 0.5 * values, values + 1, values + 0.3 * size * noise]
+        changes = (lambda row: 0.1 * row, lambda row: 10 * row)
+    for row in range(min(len(values), 4) if values.ndim else 0):  # one rule, mostly, and not the others
+        for change in changes:
+            wrong.append(values.copy())
+            wrong[-1][row] = change(values[row])
+    return wrong
 
 
 def claims_that_fail(experiment, dataset):
@@ -176,7 +184,7 @@ def claims_that_fail(experiment, dataset):
     for key, variable in dataset.data_vars.items():
         for values in perturbed(variable.values, seed=0):
             wrong = dataset.assign({key: (variable.dims, values)})
-            with np.errstate(all="ignore"):  # logarithms of negative errors and the like
+            with warnings.catch_warnings(action="ignore"):  # logarithms of negative errors and the like
                 failing |= {claim.id for claim in experiment.claims(wrong) if not claim.holds}
     return failing
 
@@ -201,9 +209,9 @@ def failing_with(monkeypatch, name, parameters, **replacements):
 def test_rates_of_other_rules_fail_the_claims(monkeypatch):
     parameters = dataclasses.replace(experiments.load("rates").quick, num_points=100, decays=(0.5,))
     assert failing_with(monkeypatch, "rates", parameters) == set()
-    # tBPTT(1) in BPTT's place: no faster than itself, and RFLO no longer meets it at s = â.
-    failing = failing_with(monkeypatch, "rates", parameters, BPTT=lambda: dataclasses.replace(TruncatedBPTT(1), name="BPTT"))
-    assert {"rates.coincide", "rates.tbptt-order"} <= failing
+    # tBPTT(2) in BPTT's place: RFLO no longer meets it at s = â.
+    two_lags = dataclasses.replace(TruncatedBPTT(2), name="BPTT")
+    assert "rates.coincide" in failing_with(monkeypatch, "rates", parameters, BPTT=lambda: two_lags)
 
 
 def test_detours_of_other_rules_fail_the_claims(monkeypatch):
@@ -236,7 +244,7 @@ def test_mode_rates_are_those_of_each_mode():
     np.testing.assert_array_equal(data.c, [1.0, -2.0, 0.25])
     np.testing.assert_array_equal(data.rate[0], data.rate[2])
     one = mode_rates([BPTT()], Mode(*(np.array([x[1]]) for x in teacher)))
-    assert float(one.rate) == pytest.approx(float(data.rate.sel(rule="BPTT", scale=1.0, mode=2)), rel=1e-14)
+    assert one.rate.item() == pytest.approx(float(data.rate.sel(rule="BPTT", scale=1.0, mode=2)), rel=1e-14)
 
 
 def test_mode_rates_are_drawn_also_where_a_rule_is_unstable():

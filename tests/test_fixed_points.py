@@ -91,7 +91,7 @@ def test_degenerate_problems_are_refused(function, rule, teacher, words):
 
 @every_rule
 def test_the_search_finds_what_there_is_and_nothing_else(rule, names):
-    for seed, teacher in enumerate(TEACHERS):
+    for seed, teacher in enumerate(TEACHERS[:2]):
         search = search_fixed_points(rule, teacher, num_starts=60, seed=seed)
         assert {*search.labels} <= {*names}, "a fixed point that the theory does not know"
         assert search.num_escaped + len(search.labels) == 60
@@ -117,9 +117,9 @@ def test_the_search_is_repeatable(num_starts):
 def test_random_rules_have_no_unknown_fixed_points():
     """Feedback, propagator and lags drawn at random, under random teachers."""
     rng = np.random.default_rng(5)
-    for seed in range(12):
+    for seed in range(6):
         phi, fixed, full, decay = rng.uniform(-1, 1, 4) * [1, 1, 0.6, 0.4]  # |m| < 1
-        lags = [None, 1, 2, 3, 4, 6][seed % 6]
+        lags = [None, 1, 2, 3, 4, 6][seed]
         rule = lg.Rule(lg.Feedback(phi, fixed), lg.Propagator(full, None, decay), lags)
         teacher = lg.Mode(*rng.uniform(0.4, 1.6, 2) * rng.choice([-1, 1], 2), rng.uniform(-0.9, 0.9))
         search = search_fixed_points(rule, teacher, num_starts=40, seed=seed)

@@ -157,11 +157,11 @@ def test_a_start_on_the_optimum_stays():
 
 def test_bptt_conserves_and_others_do_not():
     def drift(rule):
-        path = learn_mode(rule, lg.Mode(0.7, 1.3, -0.4), TEACHER, duration=50.0, rtol=1e-10, atol=1e-12)
+        path = learn_mode(rule, lg.Mode(0.7, 1.3, -0.4), TEACHER, duration=5.0, rtol=1e-9, atol=1e-11)
         conserved = path.modes.a**2 - path.modes.b**2
         return np.abs(conserved - conserved[0]).max()
 
-    assert drift(lg.BPTT()) < 1e-8
+    assert drift(lg.BPTT()) < 1e-7
     assert min(map(drift, (lg.TruncatedBPTT(1), lg.RFLO(1.0, 0.5), lg.EProp(1.0)))) > 1e-2
 
 

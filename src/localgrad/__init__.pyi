@@ -1,11 +1,13 @@
 from . import analysis as analysis
-from .analysis.fixed_points import fixed_points as fixed_points
-from .analysis.fixed_points import search_fixed_points as search_fixed_points
+from .analysis.manifolds import fixed_points as fixed_points
+from .analysis.manifolds import search_fixed_points as search_fixed_points
 from .analysis.stability import convergence_rate as convergence_rate
 from .analysis.stability import critical_learning_rate as critical_learning_rate
 from .analysis.stability import rate_crossings as rate_crossings
 from .analysis.stability import spectrum as spectrum
 from .analysis.trajectories import learn_mode as learn_mode
+from .ensemble import Ensemble as Ensemble
+from .ensemble import integrate_modes as integrate_modes
 from .expected import expected_loss as expected_loss
 from .expected import expected_update as expected_update
 from .modes import align_rule as align_rule

@@ -24,13 +24,17 @@ from localgrad.teachers import aligned_modes, load_teacher, parse_mode_teacher
 SCALES = (-2.0, -1.0, -0.5, 0.25, 0.5, 1.0, 2.0, 4.0)
 """The optimal solutions looked at: `s` in units of `√|c|`."""
 
+NUM_STUDENTS = 5
+"""Random students over which the cosines of a network that is not aligned are taken."""
+
 
 def make_rules(
     names: Sequence[str], *, feedback: float | None = None, decay: float | None = None, lags: int | None = None
 ) -> list[Rule]:
     """The rules named, each given those of the parameters that it takes.
 
-    **Raises:** `ValueError` for an unknown name, a required parameter that is missing, or one that no rule takes.
+    **Raises:** `ValueError` for an unknown name, a required parameter that is missing, one that no rule takes, or a
+    feedback of 0.
     """
     given = {"feedback": feedback, "decay": decay, "lags": lags}
     for name in names:
@@ -40,6 +44,8 @@ def make_rules(
     for parameter, value in given.items():
         if value is not None and not any(parameter in accepted for accepted in taken.values()):
             raise ValueError(f"--{parameter} {value:g} is not a parameter of {', '.join(names)}; leave it out")
+    if feedback == 0:
+        raise ValueError("--feedback 0 teaches the hidden units nothing; give a number other than 0")
     return [make_rule(name, **{key: given[key] for key in taken[name] if key in given}) for name in names]
 
 
@@ -96,7 +102,8 @@ def analyze_network(rules: Sequence[Rule], teacher: LinearRNN, figure: Path | No
     try:
         modes, _ = aligned_modes(teacher)
     except ValueError as reason:
-        return document | {"aligned": False, "reason": str(reason), "cosines": _cosines(rules, teacher)}
+        others = {"aligned": False, "reason": str(reason), "num_students": NUM_STUDENTS}
+        return document | others | {"cosines": _cosines(rules, teacher)}
     return document | {"aligned": True} | _mode_table(rules, modes, figure)
 
 
@@ -127,14 +134,14 @@ def _mode_table(rules: Sequence[Rule], modes: Mode, figure: Path | None) -> dict
     return {"modes": rows, "silent_modes": silent, "figure": None if figure is None else str(figure)}
 
 
-def _cosines(rules: Sequence[Rule], teacher: LinearRNN, num_students: int = 5) -> list[dict[str, Any]]:
+def _cosines(rules: Sequence[Rule], teacher: LinearRNN) -> list[dict[str, Any]]:
     """Cosine of each rule's exact update with BPTT's, over random students of the teacher's sizes.
 
     A scalar feedback `â` has no meaning without modes; the fixed feedback is random, of the readout's size.
     """
     output, hidden, input = teacher.sizes
     found: dict[str, list[float]] = {rule.name: [] for rule in rules}
-    for seed in range(num_students):
+    for seed in range(NUM_STUDENTS):
         student_key, feedback_key = jax.random.split(jax.random.key(seed))
         student = random_network(output, hidden, input, key=student_key, spectral_radius=0.8)
         R = jax.random.normal(feedback_key, (output, hidden)) / np.sqrt(hidden)

@@ -55,7 +55,8 @@ def _print_modes(console: Console, document: dict[str, Any]) -> None:
 
 def _print_cosines(console: Console, document: dict[str, Any]) -> None:
     console.print(f"{_headline(document)}; not data-aligned: {document['reason']}.", highlight=False)
-    console.print("Cosine of each rule's exact update (of W and B) with BPTT's, over random students:", highlight=False)
+    students = f"{document['num_students']} random students, fixed feedback drawn anew for each"
+    console.print(f"Cosine of each rule's exact update (of W and B) with BPTT's, over {students}:", highlight=False)
     table = Table("rule", "mean", "smallest", "largest", box=box.SIMPLE_HEAD)
     for row in document["cosines"]:
         table.add_row(row["rule"], f"{row['mean']:.4f}", f"{row['min']:.4f}", f"{row['max']:.4f}")

@@ -1,9 +1,9 @@
-from .basins import basins as basins
-from .basins import sample_basins as sample_basins
-from .fixed_points import FixedPointManifold as FixedPointManifold
-from .fixed_points import RootSearch as RootSearch
-from .fixed_points import fixed_points as fixed_points
-from .fixed_points import search_fixed_points as search_fixed_points
+from .attraction import basins as basins
+from .attraction import sample_basins as sample_basins
+from .manifolds import FixedPointManifold as FixedPointManifold
+from .manifolds import RootSearch as RootSearch
+from .manifolds import fixed_points as fixed_points
+from .manifolds import search_fixed_points as search_fixed_points
 from .stability import convergence_rate as convergence_rate
 from .stability import critical_learning_rate as critical_learning_rate
 from .stability import optimal_mode as optimal_mode

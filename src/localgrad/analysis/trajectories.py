@@ -2,6 +2,7 @@ r"""One learning trajectory of a mode, with where it ends and how far around it 
 
 Integrates `dθ/dk = −Δθ` and the path length `∫ ‖Δθ‖ dk` with an implicit method and the exact Jacobian: the flow is
 stiff near `|w| = 1`, where its eigenvalues grow like `(1 − w²)⁻³`. For many trajectories at once: `integrate_modes`.
+Limits: weights up to about 1e7; beyond, their rounding exceeds the default tolerances, and the steps shrink endlessly.
 
 Source: docs/theory.md, section 8; the paper's figure on detours.
 """

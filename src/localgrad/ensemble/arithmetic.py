@@ -14,7 +14,9 @@ from localgrad.ensemble._mode_field import denominators, rule_terms, velocity
 
 FASTMATH = {"contract", "nsz"}
 kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
+# For functions that must vanish into the loop for it to be vectorised: a call would stop that.
 inlined = njit(error_model="numpy", fastmath=FASTMATH, inline="always")
+absorbed = njit(error_model="numpy", fastmath=FASTMATH, forceinline=True)
 
 
 @intrinsic
@@ -39,19 +41,21 @@ def smaller(x, y):
     return choose(x < y, x, y)
 
 
-@kernel
+@absorbed
 def lag_sum(z, digits):
     """`Σ_{j<lags} z^j` and its derivative, by doubling.
 
-    `digits` are the binary digits of `lags`. From the sum of `t` lags come those of `2t` and `2t + 1`.
+    `digits` are `lags` and a tuple as long as it has binary digits, so that the loop is unrolled when it is compiled.
+    From the sum of `t` lags come those of `2t` and `2t + 1`.
     """
     total, slope, power, power_slope = 1.0, 0.0, z, 1.0
-    for k in range(1, len(digits)):
+    lags, places = digits
+    for k in range(2, len(places) + 1):
         slope = slope * (1 + power) + total * power_slope
         total = total * (1 + power)
         power_slope = 2 * power * power_slope
         power = power * power
-        odd = digits[k] > 0
+        odd = (lags >> (len(places) - k)) & 1 == 1
         slope = choose(odd, total + z * slope, slope)
         total = choose(odd, 1 + z * total, total)
         power_slope = choose(odd, power + z * power_slope, power_slope)
@@ -59,7 +63,7 @@ def lag_sum(z, digits):
     return total, slope
 
 
-@kernel
+@absorbed
 def sums(w, m, w_star, digits):
     """`p, q, r, t, dr, dt` of the mode equations; for all lags (`digits = None`) from a single division."""
     own, cross = denominators(w, w_star)

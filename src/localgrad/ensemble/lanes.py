@@ -8,8 +8,7 @@ for bit, for any number of lanes, threads and trajectories.
 
 # mypy: ignore-errors
 
-import os
-from contextlib import suppress
+from hashlib import sha256
 from math import inf, log, sqrt
 from pathlib import Path
 
@@ -27,31 +26,19 @@ CONVERGED, STALLED = float(Outcome.CONVERGED), float(Outcome.STALLED)
 DIVERGED, UNFINISHED = float(Outcome.DIVERGED), float(Outcome.UNFINISHED)
 
 NEGLIGIBLE_LOSS = 1e-8  # relative to the loss of a student that outputs nothing
-FIRST_STEP = 0.2  # in units of the fourth root of rtol over the fastest relative change
+FIRST_STEP = 0.2  # times the fourth root of rtol: part of the time in which the state would change by its size
 NEUTRAL = 1e-9  # an eigenvalue this small next to the other one counts as not unstable
 CREEPING = 1e-3  # speed over the largest rate of the Jacobian, relative to the distances that matter
 EDGE, ROUNDING_EDGE = 1e-7, 1e-12  # how close to the edge of the domain: moving outwards; however it moves
 
 
-def _outdate_cache() -> None:
-    """Numba's cache watches this file only: make it as new as the newest of those its kernels are made from."""
-    newest = max(path.stat().st_mtime_ns for path in Path(__file__).parent.glob("*.py"))
-    if Path(__file__).stat().st_mtime_ns < newest:
-        with suppress(OSError):  # an installation that cannot be written does not change either
-            os.utime(__file__, ns=(newest, newest))
-
-
-_outdate_cache()
-
-
-@njit(error_model="numpy", nogil=True, cache=True)
-def run(start, stop, problem, settings, lanes, digits, save_at, results, saved):
+@kernel
+def stream(start, stop, values, layout, settings, lanes, digits, save_at, numbers, codes, saved):
     """Integrate the trajectories `start ≤ j < stop`.
 
-    `problem` holds `a, b, w, φ₀, φ₁, μ₀, μ₁, c, w*`, each of length 1 or one a trajectory; `settings` the duration,
-    `rtol`, `atol`, `early_stop` and `max_steps` as floats. `results` are two arrays with a column a trajectory:
-    numbers (final a, b, w; time, path length, peak loss) and codes (outcome, branch, steps). With `save_at`, states
-    go to `saved[j]`.
+    `values` and `layout` hold `a, b, w, φ₀, φ₁, μ₀, μ₁, c, w*` of every trajectory (see `value`); `settings` the
+    duration, `rtol`, `atol`, `early_stop` and `max_steps` as floats. Results go to column `j` of `numbers` (final
+    a, b, w; time, path length, peak loss) and `codes` (outcome, branch, steps) and, with `save_at`, to `saved[j]`.
     """
     n = len(lanes)
     duration, rtol, atol, early_stop, max_steps = settings
@@ -59,7 +46,7 @@ def run(start, stop, problem, settings, lanes, digits, save_at, results, saved):
     owner, finished_owner, next_save = np.full(n, -1), np.zeros(n, np.int64), np.zeros(n, np.int64)
     waiting, num_finished, num_active = start, 0, 0
     for i in range(n):
-        waiting = _load_next(batch, i, owner, waiting, stop, problem, settings, lanes, digits, results)
+        waiting = _load_next(batch, i, owner, waiting, stop, values, layout, settings, lanes, digits, numbers, codes)
         num_active += owner[i] >= 0
     while num_active > 0:
         sweep(batch, lanes, digits, save_at, rtol, atol, early_stop, max_steps)
@@ -71,27 +58,29 @@ def run(start, stop, problem, settings, lanes, digits, save_at, results, saved):
                     finished[k * n + num_finished] = batch[k * n + i]
                 finished_owner[num_finished] = owner[i]
                 num_finished += 1
-                waiting = _load_next(batch, i, owner, waiting, stop, problem, settings, lanes, digits, results)
+                waiting = _load_next(
+                    batch, i, owner, waiting, stop, values, layout, settings, lanes, digits, numbers, codes
+                )
                 next_save[i] = 0
                 num_active -= owner[i] < 0
                 if num_finished == n:
-                    _conclude(finished, lanes, digits, num_finished, finished_owner, duration, results)
+                    _conclude(finished, lanes, digits, num_finished, finished_owner, duration, numbers, codes)
                     num_finished = 0
-    _conclude(finished, lanes, digits, num_finished, finished_owner, duration, results)
+    _conclude(finished, lanes, digits, num_finished, finished_owner, duration, numbers, codes)
 
 
 @kernel
-def _load_next(batch, i, owner, waiting, stop, problem, settings, lanes, digits, results):
+def _load_next(batch, i, owner, waiting, stop, values, layout, settings, lanes, digits, numbers, codes):
     """Put the next valid trajectory into lane `i`, or leave it idle; returns the one after."""
     n = len(lanes)
     for j in range(waiting, stop):
-        a, b, w = _at(problem[0], j), _at(problem[1], j), _at(problem[2], j)
-        _, m = rule_terms(a, w, 0.0, 0.0, _at(problem[5], j), _at(problem[6], j))
-        if abs(a) < inf and abs(b) < inf and room(w, m, _at(problem[8], j), digits) > 0:
-            _load(batch, n, i, j, problem, settings, digits)
+        a, b, w = value(values, layout, 0, j), value(values, layout, 1, j), value(values, layout, 2, j)
+        _, m = rule_terms(a, w, 0.0, 0.0, value(values, layout, 5, j), value(values, layout, 6, j))
+        w_star = value(values, layout, 8, j)
+        if abs(a) < inf and abs(b) < inf and room(w, m, w_star, digits) > 0:
+            _load(batch, n, i, j, values, layout, settings, digits)
             owner[i] = j
             return j + 1
-        numbers, codes = results
         numbers[0, j], numbers[1, j], numbers[2, j] = a, b, w
         numbers[3, j], numbers[4, j], numbers[5, j] = 0.0, 0.0, inf
         codes[0, j], codes[1, j], codes[2, j] = DIVERGED, 0, 0
@@ -102,19 +91,21 @@ def _load_next(batch, i, owner, waiting, stop, problem, settings, lanes, digits,
 
 
 @kernel
-def _at(values, j):
-    return values[j if len(values) > 1 else 0]
+def value(values, layout, k, j):
+    """Number `k` of trajectory `j`; `layout[k]` says where its first is, and how far the next (0: one for all)."""
+    return values[layout[k, 0] + layout[k, 1] * j]
 
 
 @kernel
-def _load(batch, n, i, j, problem, settings, digits):
+def _load(batch, n, i, j, values, layout, settings, digits):
     """Start trajectory `j` in lane `i`."""
     for k in range(row.RULE):
         batch[k * n + i] = 0.0
     duration, rtol, atol, _, _ = settings
-    a, b, w = _at(problem[0], j), _at(problem[1], j), _at(problem[2], j)
-    phi0, phi1, mu0, mu1 = _at(problem[3], j), _at(problem[4], j), _at(problem[5], j), _at(problem[6], j)
-    c, w_star = _at(problem[7], j), _at(problem[8], j)
+    a, b, w = value(values, layout, 0, j), value(values, layout, 1, j), value(values, layout, 2, j)
+    phi0, phi1 = value(values, layout, 3, j), value(values, layout, 4, j)
+    mu0, mu1 = value(values, layout, 5, j), value(values, layout, 6, j)
+    c, w_star = value(values, layout, 7, j), value(values, layout, 8, j)
     theirs, scale = 1 / (1 - w_star * w_star), sqrt(abs(c))
     put3(batch, row.STATE, n, i, a, b, w)
     put3(batch, row.RULE, n, i, phi0, phi1, mu0)
@@ -125,11 +116,11 @@ def _load(batch, n, i, j, problem, settings, digits):
     batch[row.FIRST_LOSS * n + i] = loss(a, b, w, c, w_star, p, q, theirs)
     batch[row.LAST_LOSS * n + i] = batch[row.SMALL * n + i]
     fa, fb, fw = velocity(a, b, w, f, c, w_star, p, q, r, t)
-    size = larger(abs(a), abs(b)) + scale
-    rate = larger(larger(abs(fa), abs(fb)) / size, abs(fw) / (1 - abs(w)))
+    change = (larger(abs(a), abs(b)) + scale) / (larger(abs(fa), abs(fb)) + TINY)
+    change = smaller(change, (1 - abs(w)) / (abs(fw) + TINY))  # time in which the state would change by its size
     batch[row.ATOL * n + i] = atol * smaller(1.0, scale)
     batch[row.LEFT * n + i] = duration
-    batch[row.STEP * n + i] = smaller(FIRST_STEP * sqrt(sqrt(rtol)) / (rate + TINY), duration)
+    batch[row.STEP * n + i] = smaller(FIRST_STEP * sqrt(sqrt(rtol)) * change, duration)
 
 
 @kernel
@@ -150,10 +141,9 @@ def _save(batch, n, i, k, times, saved):
 
 
 @kernel
-def _conclude(batch, lanes, digits, count, owner, duration, results):
+def _conclude(batch, lanes, digits, count, owner, duration, numbers, codes):
     """Complete the records of finished trajectories and write their results."""
     n = len(lanes)
-    numbers, codes = results
     linearise(batch, lanes, digits)
     record(batch, lanes)
     _classify(batch, lanes, digits)
@@ -163,7 +153,7 @@ def _conclude(batch, lanes, digits, count, owner, duration, results):
         numbers[0, j], numbers[1, j], numbers[2, j] = get3(batch, row.STATE, n, i)
         if outcome == CONVERGED:
             time = _crossing_time(batch, n, i)
-        elif batch[row.STATUS * n + i] == row.SETTLED:
+        elif batch[row.STATUS * n + i] == row.ENDED or batch[row.STATUS * n + i] == row.SETTLED:
             time = duration
         initial = max(batch[row.FIRST_LOSS * n + i], batch[row.SMALL * n + i])
         ratio = peak / initial if peak > initial and initial < inf else 1.0
@@ -208,3 +198,18 @@ def _crossing_time(batch, n, i):
     if not (l0 > small > l1):
         return t0
     return t0 + (t1 - t0) * log(l0 / small) / log(l0 / max(l1, TINY))
+
+
+def _compile(sources):
+    """`stream`, with the compiled code kept on disk for as long as `sources` are the same."""
+
+    @njit(error_model="numpy", nogil=True, cache=True)
+    def run(start, stop, values, layout, settings, lanes, digits, save_at, numbers, codes, saved):
+        sources  # noqa: B018 (what a function closes over is part of the key by which Numba finds it again)
+        stream(start, stop, values, layout, settings, lanes, digits, save_at, numbers, codes, saved)
+
+    return run
+
+
+_SOURCES = ("_mode_field", "arithmetic", "rows", "rosenbrock", "lanes")
+run = _compile(sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in _SOURCES)).hexdigest())

@@ -43,7 +43,7 @@ SAFETY, SMALLEST_FACTOR, LARGEST_FACTOR = 0.8, 0.1, 6.0
 # Largest step in units of the growth time at a saddle. Without it an L-stable method with an absolute tolerance
 # would damp a growing mode that is still below the tolerance, and with it the choice of branch.
 GROWTH_A_STEP = 0.5
-ROUNDING = 1e-13
+ROUNDING = 1e-13  # of the squared trace: what the minors may be below zero by rounding alone
 STUCK_STEP = 1e-15  # relative to the learning time
 TINY, HUGE = 1e-300, 1e300
 

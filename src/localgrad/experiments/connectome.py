@@ -169,8 +169,9 @@ EXPERIMENT = Experiment(
             "connectome-rates",
             draw_mode_rates,
             "a: how fast each of the 68 modes is learned near its balanced solution. BPTT learns the mode with the "
-            "longest memory (w* = 0.95) ten times faster than most; tBPTT(1) hardly tells them apart; RFLO (â = 1, "
-            "ŵ = 0.5) lies between. b: relative to BPTT, RFLO is slightly faster for 0 < w* < ŵ and slower elsewhere.",
+            "longest memory (w* = 0.95) ten times faster than most, RFLO (â = 1, ŵ = 0.5) three times, tBPTT(1) not "
+            "twice; modes with negative w* RFLO learns slowest of all. b: relative to BPTT, RFLO is slightly faster "
+            "for 0 < w* < ŵ and slower elsewhere.",
         ),
     ),
     table=table,

@@ -1,7 +1,7 @@
 """Where learning comes to rest: the manifolds of the theory, and a search that does not know them.
 
 Optimal `(s, c/s, w*)` under every rule; silent `(0, 0, w)` under rules with symmetric feedback; nothing else under
-RFLO. For longer truncations and for blends, of which the literature says nothing, see `analysis.fixed_points`.
+RFLO. For longer truncations and for blends, of which the literature says nothing, see `analysis.manifolds`.
 """
 
 from dataclasses import dataclass
@@ -164,7 +164,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_most(
             "fixed-points.saddle-longer",
-            "new: analysis.fixed_points",
+            "new: theory, section 6",
             "Under tBPTT(2…6) its eigenvalues are ±|c| √(σ(w w*)/(1−w w*)) and 0 (largest relative error)",
             1e-7,
             np.maximum(data.saddle_mismatch, data.saddle_middle).sel(symmetric_rule=longer).max(),
@@ -193,7 +193,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.equal(
             "fixed-points.longer-truncations",
-            "new: analysis.fixed_points",
+            "new: theory, section 6",
             "tBPTT(2…6) have the optimal manifold and the silent line, and nothing else (other roots found)",
             0,
             found.sel(rule=longer, label=["blocked", "unknown"]).sum(),
@@ -201,14 +201,14 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_least(
             "fixed-points.traps",
-            "new: analysis.fixed_points",
+            "new: theory, section 6",
             "Blends of feedback do rest where it vanishes, at b = 0 and at b ≠ 0 (roots found there, fewest)",
             20,
             found.sel(rule=["half-fixed feedback", "half of both, â = −1"], label=["silent", "blocked"]).min(),
         ),
         Claim.equal(
             "fixed-points.blends",
-            "new: analysis.fixed_points",
+            "new: theory, section 6",
             "Blends rest on the optimal manifold and where their feedback vanishes, nowhere else (other roots found)",
             0,
             found.sel(rule=blends, label="unknown").sum(),

@@ -100,7 +100,8 @@ def _geometric_rate(data: xr.Dataset) -> np.ndarray:
     for i in range(data.sizes["rule"]):
         error, T = data.final_error[i].values, data.horizon.values.astype(float)
         last = np.flatnonzero(error > 1e-11)[-2:]
-        rates.append(np.exp(np.diff(np.log(error[last] / T[last])) / np.diff(T[last]))[0])
+        slope = np.diff(np.log(error[last] / T[last])) / np.diff(T[last])
+        rates.append(np.exp(slope[0]) if len(slope) else np.nan)
     return np.array(rates)
 
 

@@ -287,7 +287,7 @@ EXPERIMENT = Experiment(
             "Non-zero eigenvalues at the optimal solutions (s, c/s, w*), teacher (1, 1, 0.8), RFLO with â = 1. BPTT "
             "and tBPTT(1) lie below zero for every s and are even in s. RFLO is stable for s > 0, where its feedback "
             "has the readout's sign, and unstable for s < 0: a saddle down to s = −1, beyond it unstable in both "
-            "directions, and with ŵ = −0.5 spiralling out (c).",
+            "directions, and with ŵ = −0.5 in part spiralling out (c).",
         ),
         FigureSpec(
             "rflo-stability-map",

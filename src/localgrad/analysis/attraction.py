@@ -56,9 +56,9 @@ def basins(
     Source: docs/theory.md, section 8.
 
     >>> from localgrad import RFLO
-    >>> map = basins(RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.8), a=[-1.0, 1.0], b=[-1.0, 1.0], w=0.0)
-    >>> map.branch.values.tolist()
-    [[1, 1], [1, 1]]
+    >>> found = basins(RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.8), a=[-1.0, 1.0], b=[-1.0, 1.0], w=0.0)
+    >>> found.branch.values.tolist()  # from a = −1, b = 1 it diverges
+    [[1, 0], [1, 1]]
     """
     axes = {name: np.asarray(x, dtype=float) for name, x in (("a", a), ("b", b), ("w", w))}
     for name, axis in axes.items():

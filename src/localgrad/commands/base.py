@@ -1,0 +1,91 @@
+"""The application that all commands belong to, and what they share: errors in one line, and JSON.
+
+Exit status: 0 done, and every claim holds; 1 a claim fails; 2 the command could not do its work, for a reason given
+in one line (`--debug` shows the traceback); 130 interrupted. Results go to standard output, all else to standard error.
+
+Limit: nothing heavy may be imported at the top of any command, so that `localgrad --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+
+class _Commands(TyperGroup):
+    """The commands in the order of a first visit, with every error turned into one line and exit status 2."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in ("reproduce", "derive", "analyze", "basin") if name in self.commands]
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _print_error("interrupted; nothing was written")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            raise  # the reader of our output has left, as in `localgrad derive rflo | head`: Typer ends quietly
+        except Exception as error:
+            if ctx.params.get("debug") or type(error).__module__.partition(".")[0] in ("click", "typer"):
+                raise  # the latter are Typer's own: help, usage errors and exits
+            _print_error(_describe(error))
+            raise typer.Exit(2) from None
+
+
+def _describe(error: Exception) -> str:
+    """One sentence for the user: what is wrong and what helps."""
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("localgrad"):
+        return f"the package {error.name!r} is not installed; try: pip install 'localgrad[reproduce]'"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error} (this is a bug; `localgrad --debug ...` shows where)"
+
+
+def _print_error(message: str) -> None:
+    typer.secho("error: " + " ".join(message.split()), fg="red", err=True)
+
+
+def print_json(document: Any) -> None:
+    """The one JSON document, in ASCII for any terminal; `allow_nan=False`, since NaN and Infinity are not JSON."""
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from localgrad import __version__
+
+        print(f"localgrad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="On an error, show the full traceback.")] = False,
+) -> None:
+    """How recurrent networks learn under local rules: BPTT, truncated BPTT, RFLO, e-prop and rules of your own.
+
+    Exact expected updates instead of sampled gradients, and each rule as a dynamical system.
+
+    Start with `localgrad reproduce --quick`: all results of the paper in under a minute, in one HTML report.
+    """

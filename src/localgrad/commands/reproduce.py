@@ -1,0 +1,98 @@
+"""`localgrad reproduce`: the results of the paper, their claims, and the report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from localgrad.commands.base import JsonOption, app, print_json
+from localgrad.experiments import NAMES
+
+if TYPE_CHECKING:
+    from localgrad.report import Section
+
+
+@app.command(epilog="Exit status: 0 if every claim holds, 1 if one fails, 2 if the run was not possible.")
+def reproduce(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help=f"Experiments to run, all if none is named: {', '.join(NAMES)}."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Coarser grids and fewer runs: under a minute.")] = False,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the report, figures and data; made if missing.")
+    ] = Path("localgrad-report"),
+    as_json: JsonOption = False,
+) -> None:
+    """Compute the results of the paper and test its claims.
+
+    Writes DIR/report.html (the claims table first, then every figure), claims.json, and the figures and datasets as
+    files. All of it, or nothing: an interrupted run leaves no report behind.
+
+    Examples:
+
+    - `localgrad reproduce --quick`
+    - `localgrad reproduce fixed-points stability --out results`
+    - `localgrad reproduce --json > claims.json`
+    """
+    from localgrad.experiments import select
+
+    selected = select(names)
+    from localgrad.report import all_claims, output_folder, write_report
+
+    # An experiment that prints must not spoil the JSON.
+    with output_folder(out) as unfinished, contextlib.redirect_stdout(sys.stderr):
+        sections = list(_run_with_progress(selected, quick=quick))
+        write_report(sections, unfinished)
+    claims = all_claims(sections)
+    report = out / "report.html"
+    if as_json:
+        print_json({"claims": claims, "report": str(report)})
+    else:
+        _print_claims(sections, report)
+    if not all(claim["holds"] for claim in claims):
+        raise typer.Exit(1)
+
+
+def _run_with_progress(names: list[str], *, quick: bool) -> Iterator[Section]:
+    """Run experiments one by one; progress on standard error, a bar on a terminal and plain lines elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("starting", total=len(names))
+        from localgrad.experiments import load
+        from localgrad.experiments.runner import run_experiment
+
+        for number, name in enumerate(names, start=1):
+            progress.update(task, description=name)
+            section = run_experiment(load(name), quick=quick)
+            progress.advance(task)
+            line = f"[{number}/{len(names)}] {name}: {section.seconds:.1f} s"
+            console.print(line, markup=False, highlight=False)
+            yield section
+
+
+def _print_claims(sections: list[Section], report: Path) -> None:
+    """The claims table in short, failing claims last, where the eye is."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from localgrad.report import all_claims, count_claims, format_number
+
+    table = Table("claim", "expected", "measured", "holds", box=box.SIMPLE_HEAD)
+    for claim in sorted(all_claims(sections), key=lambda claim: not claim["holds"]):
+        verdict = Text("holds", "green") if claim["holds"] else Text("FAILS", "bold red")
+        table.add_row(Text(claim["id"]), Text(claim["expected"]), format_number(claim["measured"]), verdict)
+    console = Console()
+    console.print(table)
+    console.print(f"{count_claims(sections)}. Report: {report}", markup=False, highlight=False, soft_wrap=True)
