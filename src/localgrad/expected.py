@@ -76,7 +76,9 @@ def expected_update(
     chosen = _choose(student, horizon) if method == "auto" else method
     split = _split_rule(rule)
     update, exists = _compiled_update(*split, student, teacher, lags, chosen)
-    if not exists and chosen == "lags" and horizon is None:
+    if exists:
+        return update
+    if chosen == "lags" and horizon is None:
         # More lags than the buffer holds (spectral radius close to 1), or no update at all.
         update, exists = _compiled_update(*split, student, teacher, lags, "doubling")
     if not exists:
@@ -125,7 +127,8 @@ def _update(rule: Rule, student: LinearRNN, teacher: LinearRNN, lags: Lags, meth
 
 
 def _precision(student: LinearRNN, teacher: LinearRNN) -> Any:
-    return jnp.result_type(*jax.tree.leaves((student, teacher)))
+    dtypes = {x.dtype for x in (*student.matrices, *teacher.matrices)}
+    return dtypes.pop() if len(dtypes) == 1 else jnp.result_type(*dtypes)
 
 
 def _in_one_precision(rule: Any, student: LinearRNN, teacher: LinearRNN) -> tuple[Any, LinearRNN, LinearRNN]:
@@ -176,7 +179,7 @@ def _is_traced(*trees: Any) -> bool:
 
 def _check_problem(student: LinearRNN, teacher: LinearRNN, horizon: Any, loss: str, method: str) -> None:
     for who, network in (("student", student), ("teacher", teacher)):
-        if any(x.ndim > 2 for x in network.matrices):
+        if max(x.ndim for x in network.matrices) > 2:
             raise ValueError(f"the {who} is a batch, with W of shape {network.W.shape}; map over it with jax.vmap")
     (output, _, input), (output_star, _, input_star) = student.sizes, teacher.sizes
     if (output, input) != (output_star, input_star):

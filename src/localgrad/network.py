@@ -64,7 +64,8 @@ class LinearRNN(eqx.Module):
     @property
     def sizes(self) -> tuple[int, int, int]:
         """`(output, hidden, input)`."""
-        return self.A.shape[-2], self.A.shape[-1], self.B.shape[-1]
+        output, hidden = self.A.shape[-2:]
+        return output, hidden, self.B.shape[-1]
 
 
 class Frames(NamedTuple):
