@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= reproduction
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The ensemble's kernels, cached on disk.
+COMPILE := $(BIN)/python -m localgrad.ensemble
 
 .PHONY: reproduce quick test fast lint bench lock clean
 .DELETE_ON_ERROR:
@@ -50,14 +52,17 @@ $(BIN)/python:
 $(VENV)/.reproduce: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing localgrad into $(VENV) (once; a few minutes) ..."
 	$(INSTALL) -e '.[reproduce,connectome]'
+	$(COMPILE)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing localgrad and its test tools into $(VENV) (once; a few minutes) ..."
 	$(INSTALL) -e '.[reproduce,connectome,test]'
+	$(COMPILE)
 	@touch $@ $(VENV)/.reproduce
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the benchmarks' peers into $(VENV) (once; a few minutes) ..."
 	$(INSTALL) -e '.[reproduce,connectome,bench]'
+	$(COMPILE)
 	@touch $@

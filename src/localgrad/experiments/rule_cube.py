@@ -160,7 +160,7 @@ EXPERIMENT = Experiment(
     title="A cube of rules",
     question="Between BPTT, tBPTT, RFLO, e-prop and feedback alignment: what do feedback, propagator and lags cost?",
     parameters=Parameters(),
-    quick=Parameters(num_blends=5, num_starts=500),
+    quick=Parameters(num_blends=5, lags=(1, None), num_starts=500),
     compute=compute,
     claims=claims,
     figures=(
