@@ -5,7 +5,7 @@ Initial modes, teacher modes and the numbers of a rule broadcast against each ot
 a Rosenbrock method (`rosenbrock.py`) on many trajectories at once (`lanes.py`), its formulas generated from the one
 definition of the mode equations (`generate.py`).
 
-Limits: CPU and float64; `|w| < 1`; one number of lags a call; outcomes are decided by local criteria (see `Outcome`).
+Limits: CPU and float64; `|w| < 1`; outcomes are decided by local criteria (see `Outcome`).
 """
 
 from localgrad.ensemble.integrate import Ensemble, integrate_modes

@@ -13,6 +13,7 @@ from localgrad.network import Mode
 from localgrad.rules import Rule
 
 _LANES = 48
+_PLAIN = ("outcome", "branch", "time", "path_length", "peak_loss", "steps")  # fields of an ensemble that are one array
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 1024, 16384  # trajectories a thread takes at a time
 
 
@@ -45,7 +46,7 @@ class Ensemble:
 
 
 def integrate_modes(
-    rule: Rule,
+    rule: Rule | Sequence[Rule],
     initial: Mode,
     teacher: Mode,
     *,
@@ -61,7 +62,8 @@ def integrate_modes(
 
     **Arguments:**
 
-    - `rule`: its numbers (feedback and decay, and their blends) are scalars or broadcasting arrays.
+    - `rule`: its numbers (feedback and decay, and their blends) are scalars or broadcasting arrays. Rules that keep
+        different numbers of lags go into a sequence; the results then have one more axis, in front, for the rules.
     - `initial`, `teacher`: `Mode`s of scalars or broadcasting arrays, dimensionless; `|w*| < 1`.
     - `duration`: learning time (learning rate × steps), positive.
     - `rtol`, `atol`: relative and absolute error allowed in a step, positive. For `a` and `b` the absolute one is in
@@ -86,6 +88,15 @@ def integrate_modes(
     >>> Outcome(run.outcome[0]).name, int(run.branch[0]), round(float(run.path_length[0]), 2)
     ('CONVERGED', -1, 4.71)
     """
+    if isinstance(rule, Sequence):
+        options: dict[str, Any] = {
+            "early_stop": early_stop,
+            "save_at": save_at,
+            "max_steps": max_steps,
+            "threads": threads,
+        }
+        options |= {"duration": duration, "rtol": rtol, "atol": atol}
+        return _stack([integrate_modes(one, initial, teacher, **options) for one in rule])
     problem, shape = _broadcast(rule, initial, teacher)
     _check_problem(rule, problem)
     times = None if save_at is None else np.array(save_at, dtype=float).reshape(-1)
@@ -108,6 +119,26 @@ def integrate_modes(
             "starts must be finite with |w| < 1, and |m w| < 1 when all lags are kept"
         )
     return _results(numbers, codes, saved, shape)
+
+
+def _stack(runs: list[Ensemble]) -> Ensemble:
+    """The results of several rules as one, with the rules on a new first axis."""
+    if not runs:
+        raise ValueError("the sequence of rules is empty; give at least one rule")
+    shapes = [run.outcome.shape for run in runs]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        raise ValueError(f"the rules' ensembles, of shapes {shapes}, do not broadcast against each other") from error
+
+    def stack(*arrays: np.ndarray) -> np.ndarray:
+        # `saved` has one more axis, at the end.
+        return np.stack([np.broadcast_to(x, shape + x.shape[len(s) :]) for x, s in zip(arrays, shapes, strict=True)])
+
+    fields = {name: stack(*(getattr(run, name) for run in runs)) for name in _PLAIN}
+    final = Mode(*map(stack, *(run.final for run in runs)))
+    saved = None if runs[0].saved is None else Mode(*map(stack, *(run.saved or () for run in runs)))
+    return Ensemble(final=final, saved=saved, **fields)
 
 
 def _broadcast(rule: Rule, initial: Mode, teacher: Mode) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:

@@ -44,15 +44,13 @@ def compute(p: Parameters) -> xr.Dataset:
     blend = np.linspace(0, 1, p.num_blends)
     feedback = Feedback.blend(blend[:, None, None], p.feedback)
     propagator = Propagator.blend(blend[None, :, None], p.decay)
+    rules = [Rule(feedback, propagator, lags) for lags in p.lags]
     reference = integrate_modes(BPTT(), start, teacher, duration=p.duration, rtol=1e-5)
-    layers = [
-        integrate_modes(Rule(feedback, propagator, n), start, teacher, duration=p.duration, rtol=1e-5) for n in p.lags
-    ]
-    converged = np.stack([run.outcome == Outcome.CONVERGED for run in layers])
-    diverged = np.stack([run.outcome == Outcome.DIVERGED for run in layers])
-    time = np.where(converged, np.stack([run.time for run in layers]), np.nan)
+    run = integrate_modes(rules, start, teacher, duration=p.duration, rtol=1e-5)
+    converged, diverged = run.outcome == Outcome.CONVERGED, run.outcome == Outcome.DIVERGED
+    time = np.where(converged, run.time, np.nan)
     both = converged & (reference.outcome == Outcome.CONVERGED)
-    detour = np.where(both, np.stack([run.path_length for run in layers]) / reference.path_length, np.nan)
+    detour = np.where(both, run.path_length / reference.path_length, np.nan)
     dims = ("lags", "alpha", "beta")
     return xr.Dataset(
         {
