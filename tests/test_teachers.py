@@ -119,7 +119,12 @@ def test_an_unknown_connectome(regions):
 @needs_tvb
 def test_the_connectome_runs_no_code_of_the_package(monkeypatch):
     load = builtins.__import__
-    monkeypatch.setattr(builtins, "__import__", lambda name, *rest: load(name, *rest) if name != "tvb_data" else 1 / 0)
+
+    def refuse(name, *rest, **named):
+        assert name != "tvb_data"
+        return load(name, *rest, **named)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
     connectome()
 
 
