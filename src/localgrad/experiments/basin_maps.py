@@ -32,7 +32,15 @@ def draw_slice(ax: Axes, data: xr.Dataset, teacher: tuple[float, float, float]) 
     left, right, low, high = (float(data[axis][i]) for axis in (x, y) for i in (0, -1))
     ax.imshow(image, origin="lower", extent=(left, right, low, high), aspect="auto", interpolation="nearest")
     _draw_landmarks(ax, data, x, y, teacher)
-    ax.set(xlabel=x, ylabel=y, xlim=(left, right), ylim=(low, high))
+    ax.set(xlabel=x, ylabel=y, xlim=_limits(x, left, right), ylim=_limits(y, low, high))
+
+
+def _limits(name: str, low: float, high: float) -> tuple[float, float]:
+    """An axis of `w` that comes close to the planes `|w| = 1` shows them."""
+    near = 0.9
+    if name != "w":
+        return low, high
+    return (-1.02 if low < -near else low), (1.02 if high > near else high)
 
 
 def _draw_landmarks(ax: Axes, data: xr.Dataset, x: str, y: str, teacher: tuple[float, float, float]) -> None:
