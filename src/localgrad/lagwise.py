@@ -22,7 +22,7 @@ from jaxtyping import Array
 from localgrad.network import LinearRNN
 from localgrad.stein import square, times
 
-# Lags in a block; from 8 to 64 the cost changes by less than a third (docs/decisions.md).
+# Lags in a block; 16 and 32 are about equally fast, 8 and 64 slower for large networks (docs/decisions.md).
 BLOCK = 16
 # Lags an infinite horizon may take here before it is left to the Stein equations.
 MAX_LAGS = 1024

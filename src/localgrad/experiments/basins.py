@@ -140,8 +140,8 @@ EXPERIMENT = Experiment(
             draw,
             "Where learning ends, by where it starts (teacher (1, 1, 0.8); RFLO with â = 1, ŵ = 0.5); paler: slower. "
             "a–c: slice w = 0; white: the optimal manifold, seen along w; red: the non-optimal line, end-on. d–f: "
-            "slice b = 1, up to |w| = 0.98; star: the optimal solution. The line a + b = 0 parts BPTT's basins; RFLO "
-            "reaches one branch only, and diverges from much of the rest.",
+            "slice b = 1; black: the planes |w| = 1; star: the optimal solution. The line a + b = 0 parts BPTT's "
+            "basins; RFLO reaches one branch only, and diverges from much of the rest.",
         ),
     ),
 )
