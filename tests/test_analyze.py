@@ -185,6 +185,8 @@ def test_cosines_do_not_depend_on_the_scalar_feedback():
         (["--teacher", "1,1,0.8", "--figure", "x.png"], ["--figure x.png", "leave it out"]),
         (["--teacher", "0,1,0.8"], ["teacher a* b* = 0", "other than 0"]),
         (["--teacher", "1e200,1e200,0.8"], ["teacher a* b* = inf"]),
+        (["--teacher", "1e200,1,0.5"], ["eigenvalues too large", "rescale"]),
+        (["--teacher", "1,1,0.8", "--rule", "rflo", "--feedback", "nan", "--decay", 0.5], ["--feedback nan", "finite"]),
         (["--teacher", "1,1,1"], ["w* = 1", "between -1 and 1"]),
         (["--teacher", "1,1"], ["2 value(s)"]),
         (["--teacher", "missing.npz"], ["missing.npz", "does not exist"]),
@@ -202,11 +204,13 @@ def test_networks_that_are_refused(tmp_path):
     np.savez("mute.npz", A=np.zeros((2, 4)), W=W, B=np.eye(4))
     refused("--teacher", "mute.npz", words=["every mode", "a* b* = 0", "give a teacher"])
     refused("--teacher", "W.npy", "--figure", "modes.pdf", words=["'modes.pdf'", ".png or .svg"])
+    np.save("directed.npy", W + np.triu(np.full((4, 4), 0.01), 1))
+    refused("--teacher", "directed.npy", "--figure", "modes.png", words=["--figure modes.png", "leave it out"])
     refused("--teacher", "W.npy", "--figure", "nowhere/modes.png", words=["nowhere/modes.png", "No such file"])
     refused(
         "--teacher", "W.npy", "--rule", "rflo", "--feedback", 0, "--decay", 0.5, words=["--feedback 0", "other than 0"]
     )
-    assert {path.name for path in tmp_path.iterdir()} == {"W.npy", "unstable.npz", "mute.npz"}
+    assert {path.name for path in tmp_path.iterdir()} == {"W.npy", "directed.npy", "unstable.npz", "mute.npz"}
 
 
 # --- aligned_modes ---------------------------------------------------------------------------------------------------

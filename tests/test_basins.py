@@ -115,6 +115,9 @@ def test_command_makes_figure_and_document(tmp_path):
         (["--w", "-0.5,0.5"], "a figure shows two axes"),
         (["--teacher", "1,1,2"], "teacher w* = 2 must lie strictly between"),
         (["--duration", "0"], "duration must be positive"),
+        (["--figure", "map.pdf"], "must end in .png or .svg"),
+        (["--figure", "nowhere/map.png"], "is in a folder that does not exist"),
+        (["--b", "1"], "a figure shows two axes, not 1; make two of --a, --b, --w ranges"),
     ],
 )
 def test_command_refuses_bad_words(words, complaint, tmp_path, monkeypatch):

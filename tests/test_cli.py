@@ -13,7 +13,7 @@ from localgrad import __version__, experiments
 from localgrad.cli import app
 from localgrad.rules import PRESETS
 
-COMMANDS = ("reproduce", "derive", "analyze")
+COMMANDS = ("reproduce", "derive", "analyze", "basin")
 
 
 def run(*arguments):
@@ -154,6 +154,7 @@ def test_derive_takes_lags():
     [
         (["nonsense"], ["unknown rule 'nonsense'", *PRESETS]),
         (["tbptt", "--lags", 0], ["lags", "at least 1", "0"]),
+        (["tbptt", "--lags", 100], ["--lags 100", "at most 32"]),
         (["rflo", "--lags", 2], ["lags", "rflo"]),
         (["rflo", "--latex", "--json"], ["--latex", "--json"]),
     ],

@@ -177,3 +177,21 @@ def test_cases_are_not_trivial():
         update = brute_force_update(*case.reference(STUDENT), STUDENT, TEACHER)
         assert isinstance(case, Case)
         assert all(np.abs(part).max() > 0.1 for part in update)
+
+
+def test_known_networks_inside_a_jit_of_something_else():
+    student, teacher = (lg.random_network(2, 4, 3, key=jax.random.key(i), spectral_radius=0.7) for i in (0, 1))
+    loss = jax.jit(lambda scale: scale * lg.expected_loss(student, teacher))(2.0)
+    np.testing.assert_allclose(loss, 2 * lg.expected_loss(student, teacher), rtol=1e-12)
+    for horizon in (None, 7):
+
+        def readout(scale, T=horizon):
+            return scale * lg.expected_update(lg.BPTT(), student, teacher, horizon=T).A
+
+        np.testing.assert_allclose(jax.jit(readout)(2.0), readout(2.0), rtol=1e-12)
+
+
+def test_arguments_in_the_wrong_order():
+    student = lg.random_network(2, 4, 3, key=jax.random.key(0), spectral_radius=0.7)
+    with pytest.raises(ValueError, match="is a Rule, not a LinearRNN"):
+        lg.expected_update(student, lg.BPTT(), student)

@@ -243,3 +243,19 @@ class TestBadInput:
     def test_rule_not_finite(self, rule, name):
         with pytest.raises(ValueError, match=rf"{name} = (nan|inf) is not finite"):
             lg.mode_update(rule, self.good, self.good)
+
+
+def test_outside_the_domain_tracing_gives_nan_not_a_number_that_looks_right():
+    w, teacher = jnp.array([0.1, 1.2]), lg.Mode(1.0, 1.0, 0.8)
+    update = jax.vmap(lambda w: lg.mode_update(lg.BPTT(), lg.Mode(1.0, 1.0, w), teacher))(w)
+    losses = jax.vmap(lambda w: lg.mode_loss(lg.Mode(1.0, 1.0, w), teacher))(w)
+    jacobians = jax.vmap(lambda w: lg.mode_jacobian(lg.BPTT(), lg.Mode(1.0, 1.0, w), teacher))(w)
+    for values in (*update, losses, jacobians):
+        assert np.isfinite(values[0]).all()
+        assert np.isnan(values[1]).all()
+
+
+def test_geometric_sum_of_very_many_lags():
+    z = np.array([-0.9, 0.3, 0.99])
+    np.testing.assert_allclose(geometric_sum(z, 1001), (1 - z**1001) / (1 - z), rtol=1e-12)
+    np.testing.assert_allclose(geometric_sum(z, 10**20), 1 / (1 - z), rtol=1e-12)

@@ -266,3 +266,11 @@ def test_what_has_no_spectrum_is_refused(teacher, s, words):
 def test_crossings_need_ends_of_one_sign(ends):
     with pytest.raises(ValueError, match="must be finite, non-zero and of one sign"):
         rate_crossings(BPTT, TBPTT, lg.Mode(1.0, 1.0, 0.5), *ends)
+
+
+def test_of_a_complex_pair_the_first_has_positive_imaginary_part():
+    values = spectrum(lg.RFLO(-1.0, -0.5), lg.Mode(1.0, 1.0, 0.8), np.linspace(1.5, 4, 40))
+    turning = values[..., 1].imag != 0
+    assert turning.any()
+    assert (values[turning, 1].imag > 0).all()
+    np.testing.assert_allclose(values[turning, 2], values[turning, 1].conj(), rtol=1e-9)

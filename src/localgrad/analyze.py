@@ -44,6 +44,8 @@ def make_rules(
     for parameter, value in given.items():
         if value is not None and not any(parameter in accepted for accepted in taken.values()):
             raise ValueError(f"--{parameter} {value:g} is not a parameter of {', '.join(names)}; leave it out")
+        if isinstance(value, float) and not np.isfinite(value):
+            raise ValueError(f"--{parameter} {value} is not finite; give a finite number")
     if feedback == 0:
         raise ValueError("--feedback 0 teaches the hidden units nothing; give a number other than 0")
     return [make_rule(name, **{key: given[key] for key in taken[name] if key in given}) for name in names]
@@ -61,7 +63,10 @@ def read_teacher(text: str, *, spectral_radius: float | None = None) -> Mode | L
 def analyze_mode(rule: Rule, teacher: Mode) -> dict[str, Any]:
     """Fixed points of one mode under one rule, and spectrum, rate and critical learning rate along the optimum."""
     s = np.array(SCALES) * np.sqrt(abs(teacher.a * teacher.b))
-    values, limits = spectrum(rule, teacher, s), critical_learning_rate(rule, teacher, s)
+    with np.errstate(all="ignore"):  # what overflows here is found as not finite
+        values, limits = spectrum(rule, teacher, s), critical_learning_rate(rule, teacher, s)
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"teacher {tuple(map(float, teacher))} makes eigenvalues too large for numbers; rescale it")
     return {
         "rule": rule.describe(),
         "fixed_points": [
@@ -144,6 +149,8 @@ def _cosines(rules: Sequence[Rule], teacher: LinearRNN) -> list[dict[str, Any]]:
     for seed in range(NUM_STUDENTS):
         student_key, feedback_key = jax.random.split(jax.random.key(seed))
         student = random_network(output, hidden, input, key=student_key, spectral_radius=0.8)
+        # Non-normal matrices have diagonals above their spectral radius, where e-prop's traces would not decay.
+        student = LinearRNN(student.A, student.W / max(1.0, float(abs(student.W.diagonal()).max()) / 0.8), student.B)
         R = jax.random.normal(feedback_key, (output, hidden)) / np.sqrt(hidden)
         reference = _flat(expected_update(BPTT(), student, teacher))
         for rule in rules:

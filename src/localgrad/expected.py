@@ -71,11 +71,12 @@ def expected_update(
     lags = lags_of(horizon, loss, _precision(student, teacher))
     if _is_traced(rule, student, teacher):
         traced_method = "doubling" if horizon is None and method != "lags" else "lags"
-        update, exists = _update(rule, student, teacher, lags, traced_method)
-        return jax.tree.map(lambda x: jnp.where(exists, x, jnp.nan), update)
+        return _nan_unless(*_update(rule, student, teacher, lags, traced_method))
     chosen = _choose(student, horizon) if method == "auto" else method
     split = _split_rule(rule)
     update, exists = _compiled_update(*split, student, teacher, lags, chosen)
+    if isinstance(exists, jax.core.Tracer):  # known numbers, but inside someone's jit
+        return _nan_unless(update, exists)
     if exists:
         return update
     if chosen == "lags" and horizon is None:
@@ -106,7 +107,7 @@ def expected_loss(
     if _is_traced(student, teacher):
         return _loss(student, teacher, lags)
     value = _compiled_loss(student, teacher, lags)
-    if not jnp.isfinite(value):
+    if not isinstance(value, jax.core.Tracer) and not jnp.isfinite(value):
         _explain(None, student, teacher, horizon)
     return value
 
@@ -124,6 +125,10 @@ def _update(rule: Rule, student: LinearRNN, teacher: LinearRNN, lags: Lags, meth
         update, complete = update_by_lags(student, teacher, F, M, rule.lags, lags)
     finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(update)])
     return update, complete & jnp.all(finite)
+
+
+def _nan_unless(update: LinearRNN, exists: Array) -> LinearRNN:
+    return jax.tree.map(lambda x: jnp.where(exists, x, jnp.nan), update)
 
 
 def _precision(student: LinearRNN, teacher: LinearRNN) -> Any:
@@ -179,6 +184,8 @@ def _is_traced(*trees: Any) -> bool:
 
 def _check_problem(student: LinearRNN, teacher: LinearRNN, horizon: Any, loss: str, method: str) -> None:
     for who, network in (("student", student), ("teacher", teacher)):
+        if not isinstance(network, LinearRNN):
+            raise ValueError(f"the {who} is a {type(network).__name__}, not a LinearRNN; use LinearRNN(A, W, B)")
         if max(x.ndim for x in network.matrices) > 2:
             raise ValueError(f"the {who} is a batch, with W of shape {network.W.shape}; map over it with jax.vmap")
     (output, _, input), (output_star, _, input_star) = student.sizes, teacher.sizes
@@ -198,6 +205,8 @@ def _check_problem(student: LinearRNN, teacher: LinearRNN, horizon: Any, loss: s
 
 
 def _check_rule(rule: Rule, student: LinearRNN) -> None:
+    if not isinstance(rule, Rule):
+        raise ValueError(f"rule is a {type(rule).__name__}, not a Rule; the order is rule, student, teacher")
     feedback, decay = rule.feedback.fixed, rule.propagator.decay
     if feedback is not None and np.shape(feedback) != student.A.shape:
         raise ValueError(

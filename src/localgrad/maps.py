@@ -51,20 +51,31 @@ def make_map(
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
     """Compute the map, draw it if it is a slice of two axes, and say how often learning ended how."""
-    ranges = [name for name, axis in axes.items() if np.ndim(axis) == 1]
     if figure is not None:
-        size = int(np.prod([np.size(axis) for axis in axes.values()]))
-        if len(ranges) != 2 or size > LARGEST_FIGURE:
-            raise ValueError(
-                f"a figure shows two axes and at most {LARGEST_FIGURE:,} starts, not {len(ranges)} and {size:,}; "
-                "fix the other axis at a number, lower --grid, or give --store instead of --figure"
-            )
+        _check_figure(figure, [name for name, axis in axes.items() if np.ndim(axis) == 1], axes)
     started = time.perf_counter()
     data = basins(rule, teacher, **axes, duration=duration, store=store, progress=progress)
     seconds = time.perf_counter() - started
     if figure is not None:
         _draw(data, figure)
     return _document(data, seconds, figure, store)
+
+
+def _check_figure(figure: Path, ranges: list[str], axes: dict[str, Any]) -> None:
+    """What would make the figure fail, said before the map is computed."""
+    if len(ranges) != 2:
+        change = "fix one of --a, --b, --w at a number" if len(ranges) > 2 else "make two of --a, --b, --w ranges"
+        raise ValueError(f"a figure shows two axes, not {len(ranges)}; {change}, or give --store without --figure")
+    size = int(np.prod([np.size(axis) for axis in axes.values()]))
+    if size > LARGEST_FIGURE:
+        raise ValueError(
+            f"a figure shows at most {LARGEST_FIGURE:,} starts, not {size:,}; "
+            "lower --grid, or give --store without --figure"
+        )
+    if figure.suffix.lower() not in (".png", ".svg"):
+        raise ValueError(f"figure {str(figure)!r} must end in .png or .svg; give such a name")
+    if not figure.parent.is_dir():
+        raise ValueError(f"figure {str(figure)!r} is in a folder that does not exist; make it, or name another")
 
 
 def _draw(data: xr.Dataset, figure: Path) -> None:
@@ -74,7 +85,7 @@ def _draw(data: xr.Dataset, figure: Path) -> None:
     x, y = data.outcome.dims
     with style():
         drawn = draw_basin(data.transpose(y, x))
-    figure.write_bytes(figure_to_svg(drawn) if figure.suffix == ".svg" else figure_to_png(drawn))
+    figure.write_bytes(figure_to_svg(drawn) if figure.suffix.lower() == ".svg" else figure_to_png(drawn))
 
 
 def _document(data: xr.Dataset, seconds: float, figure: Path | None, store: Path | None) -> dict[str, Any]:

@@ -21,15 +21,28 @@ import numpy as np
 from localgrad.network import Frames, LinearRNN, Mode, align_matrix
 from localgrad.rules import Feedback, Rule
 
+_HORNER_LAGS = 64
+
 
 def geometric_sum(z: Any, lags: int | None) -> Any:
     """`Σ_{j<lags} z^j`; for all lags (`None`) `1/(1 − z)`, which is the sum only for `|z| < 1`."""
     if lags is None:
         return 1 / (1 - z)
+    if lags > _HORNER_LAGS:  # by doubling; Horner's form reads better where z is a symbol
+        return _sum_and_power(z, lags)[0]
     total = 1 + 0 * z
     for _ in range(lags - 1):
         total = 1 + z * total
     return total
+
+
+def _sum_and_power(z: Any, lags: int) -> tuple[Any, Any]:
+    """`Σ_{j<lags} z^j` and `z^lags`."""
+    if lags == 1:
+        return 1 + 0 * z, z
+    total, power = _sum_and_power(z, lags // 2)
+    total, power = total * (1 + power), power * power
+    return (1 + z * total, z * power) if lags % 2 else (total, power)
 
 
 def field(rule: Rule, student: Mode, teacher: Mode) -> Mode:
@@ -57,16 +70,17 @@ def mode_update(rule: Rule, student: Mode, teacher: Mode) -> Mode:
 
     **Returns:** a `Mode` of the broadcast shape.
 
-    **Raises:** `ValueError` for NaN or infinite entries and for `|w| ≥ 1` or `|m w| ≥ 1`.
+    **Raises:** `ValueError` for NaN or infinite entries and for `|w| ≥ 1` or `|m w| ≥ 1`. Under `jax.jit` and
+    `jax.vmap`, where values cannot be inspected, such entries come back as NaN.
 
-    Source: the paper's equations 19–22; shared notation in docs/theory.md, section 5.
+    Source: the paper's equations 19–22; docs/theory.md, section 5.
 
     >>> from localgrad import BPTT
     >>> mode_update(BPTT(), Mode(1.0, 1.0, 0.5), Mode(1.0, 1.0, 0.5))
     Mode(a=0.0, b=0.0, w=0.0)
     """
     check_modes(rule, student, teacher)
-    return field(rule, student, teacher)
+    return Mode(*_nan_outside(rule, student, teacher, field(rule, student, teacher)))
 
 
 def mode_loss(student: Mode, teacher: Mode) -> Any:
@@ -81,7 +95,7 @@ def mode_loss(student: Mode, teacher: Mode) -> Any:
     0.5
     """
     check_modes(None, student, teacher)
-    return loss(student, teacher)
+    return _nan_outside(None, student, teacher, [loss(student, teacher)])[0]
 
 
 def loss(student: Mode, teacher: Mode) -> Any:
@@ -117,6 +131,7 @@ def mode_jacobian(rule: Rule, student: Mode, teacher: Mode) -> Any:
     shape = np.broadcast_shapes(*(np.shape(x) for x in jax.tree.leaves((rule, student, teacher))))
     columns = [derivative(rule, student, teacher, axis) for axis in range(3)]
     stack = jnp if in_jax else np
+    columns = [tuple(_nan_outside(rule, student, teacher, column)) for column in columns]
     rows = [stack.stack([stack.broadcast_to(column[i], shape) for column in columns], axis=-1) for i in range(3)]
     return -stack.stack(rows, axis=-2)
 
@@ -148,6 +163,17 @@ def check_modes(rule: Rule | None, student: Mode, teacher: Mode) -> None:
         for owner, w in (("student", student.w), ("teacher", teacher.w)):
             remedy = "must have modulus below 1 when all lags are kept; lower the decay or set lags"
             _check_all(lambda x: abs(x) < 1, m * w, f"propagator times {owner} w", remedy)
+
+
+def _nan_outside(rule: Rule | None, student: Mode, teacher: Mode, results: Any) -> list[Any]:
+    """`results`, and under JAX's tracing NaN where `check_modes` would raise: never a number that looks right."""
+    if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((rule, student, teacher))):
+        return list(results)
+    inside = (abs(student.w) < 1) & (abs(teacher.w) < 1)
+    if rule is not None and rule.lags is None:
+        m = rule.propagator.on_mode(student.w)
+        inside = inside & (abs(m * student.w) < 1) & (abs(m * teacher.w) < 1)
+    return [jnp.where(inside, x, jnp.nan) for x in results]
 
 
 def _check_all(condition: Any, value: Any, name: str, complaint: str) -> None:

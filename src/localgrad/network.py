@@ -118,6 +118,9 @@ def markov_parameters(network: LinearRNN, num_lags: int) -> Float[Array, "lags o
     Source: Kailath, *Linear Systems* (1980), section 2.2.
     """
 
+    if num_lags < 1:
+        raise ValueError(f"num_lags must be a whole number of at least 1, got {num_lags!r}")
+
     def next_lag(columns: Array, _: None) -> tuple[Array, Array]:
         return network.W @ columns, network.A @ columns
 
@@ -130,7 +133,10 @@ def spectral_radius(W: Any) -> float:
     >>> spectral_radius([[0.5, 1.0], [0.0, -0.9]])
     0.9
     """
-    return float(np.abs(np.linalg.eigvals(np.asarray(W, dtype=np.float64))).max())
+    values = np.asarray(W, dtype=np.float64)
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        raise ValueError(f"W has shape {values.shape}, but must be a square matrix; pass one network's W")
+    return float(np.abs(np.linalg.eigvals(values)).max())
 
 
 def random_frames(output: int, hidden: int, input: int, *, key: PRNGKeyArray) -> Frames:
@@ -199,6 +205,10 @@ def random_network(
 
     **Returns:** a `LinearRNN`.
     """
+    if min(output, hidden, input) < 1:
+        raise ValueError(f"sizes must be at least 1, got {output} outputs, {hidden} hidden units, {input} inputs")
+    if spectral_radius is not None and not spectral_radius >= 0:
+        raise ValueError(f"spectral_radius must not be negative, got {spectral_radius}")
     key_a, key_w, key_b = jax.random.split(key, 3)
     W = scale * jax.random.normal(key_w, (hidden, hidden)) / np.sqrt(hidden)
     if spectral_radius is not None:

@@ -265,5 +265,5 @@ def make_rule(name: str, **parameters: Any) -> Rule:
         raise ValueError(f"rule {name!r} takes {takes}; leave out {', '.join(surplus)}")
     required = {key for key, p in accepted.items() if p.default is inspect.Parameter.empty}
     if missing := sorted(required - set(given)):
-        raise ValueError(f"rule {name!r} needs {', '.join(missing)}")
+        raise ValueError(f"rule {name!r} needs {', '.join(missing)}; give a value for each")
     return PRESETS[name](**given)

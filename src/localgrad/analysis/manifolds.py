@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from localgrad.analysis.stability import optimal_mode
-from localgrad.modes import field, loss, mode_jacobian
+from localgrad.modes import check_modes, field, loss, mode_jacobian
 from localgrad.network import Mode
 from localgrad.rules import Rule
 
@@ -72,6 +72,7 @@ def fixed_points(rule: Rule, teacher: Mode) -> tuple[FixedPointManifold, ...]:
     ['optimal']
     """
     optimal_mode(teacher, 1.0)  # refuses a silent teacher
+    check_modes(None, teacher, teacher)
     fixed, symmetric = float(rule.feedback(0.0)), float(rule.feedback(1.0) - rule.feedback(0.0))
     if fixed == 0 and symmetric == 0:
         raise ValueError("the rule's feedback is zero, so every mode with b = 0 is at rest; give a non-zero feedback")

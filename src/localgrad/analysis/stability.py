@@ -66,7 +66,8 @@ def spectrum(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
     # The root of larger modulus by addition, the other from the product: no cancellation.
     larger = trace / 2 + np.where(trace > 0, root, -root)
     smaller = np.divide(minors, larger, out=np.zeros_like(larger), where=larger != 0)
-    swap = smaller.real < larger.real
+    # Of a complex pair λ₊ is the one with positive imaginary part; real parts would differ by rounding only.
+    swap = np.where(smaller.imag != 0, smaller.imag < 0, smaller.real < larger.real)
     plus, minus = np.where(swap, larger, smaller), np.where(swap, smaller, larger)
     return np.stack([np.zeros_like(plus), plus, minus], axis=-1)
 

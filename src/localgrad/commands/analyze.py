@@ -69,6 +69,10 @@ def analyze(
     else:
         target = figure or Path(f"{Path(teacher).stem}-modes.png")
         document = {"teacher": teacher, **work.analyze_network(chosen, found, target)}
+        if figure is not None and not document["aligned"]:
+            raise ValueError(
+                f"--figure {figure} shows modes, but teacher {teacher!r} has none ({document['reason']}); leave it out"
+            )
     if as_json:
         print_json(document)
     else:

@@ -59,10 +59,16 @@ def basin(
         return
     shares = ", ".join(f"{name} {share:.1%}" for name, share in document["shares"].items() if share > 0)
     branches = ", ".join(f"{name} {share:.1%}" for name, share in document["branches"].items())
-    speed = document["starts"] / document["seconds"]
     print(f"{document['rule']}; teacher {teacher}: {document['starts']:,} starts")
     print(f"{shares}. Branches: {branches}.")
-    print(f"{document['seconds']:.1f} s, {speed:,.0f} trajectories a second. {_where(document)}")
+    print(f"{document['seconds']:.1f} s{_speed(document)}. {_where(document)}")
+
+
+def _speed(document: dict[str, Any]) -> str:
+    """Only of large maps: in small ones the seconds are compilation."""
+    if document["starts"] < 100_000:
+        return ""
+    return f", {document['starts'] / document['seconds']:,.0f} trajectories a second"
 
 
 def _where(document: dict[str, Any]) -> str:

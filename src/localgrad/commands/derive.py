@@ -8,6 +8,9 @@ import typer
 
 from localgrad.commands.base import JsonOption, app, print_json
 
+MOST_LAGS = 32
+"""Half a minute of algebra; beyond, it takes minutes and then exceeds Python's recursion limit."""
+
 
 @app.command()
 def derive(
@@ -33,6 +36,10 @@ def derive(
     """
     if latex and as_json:
         raise ValueError("--latex and --json exclude each other; give one of them")
+    if lags is not None and lags > MOST_LAGS:
+        raise ValueError(
+            f"--lags {lags} makes equations of thousands of terms; give at most {MOST_LAGS}, or derive bptt, all lags"
+        )
     from localgrad import symbolic
 
     derivation = symbolic.derive(symbolic.symbolic_rule(name, lags))
