@@ -7,7 +7,6 @@ equations do not hold; what can still be said exactly is how far each rule's exp
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from localgrad.analysis import critical_learning_rate, fixed_points, spectrum
 from localgrad.expected import expected_update
 from localgrad.network import LinearRNN, Mode, random_network, spectral_radius
-from localgrad.rules import BPTT, PRESETS, Rule, make_rule
+from localgrad.rules import BPTT, Rule, make_rule, parameters_of
 from localgrad.teachers import aligned_modes, load_teacher, parse_mode_teacher
 
 SCALES = (-2.0, -1.0, -0.5, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -37,10 +36,7 @@ def make_rules(
     feedback of 0.
     """
     given = {"feedback": feedback, "decay": decay, "lags": lags}
-    for name in names:
-        if name not in PRESETS:
-            raise ValueError(f"unknown rule {name!r}; known rules: {', '.join(PRESETS)}")
-    taken = {name: set(inspect.signature(PRESETS[name]).parameters) for name in names}
+    taken = {name: set(parameters_of(name)) for name in names}
     for parameter, value in given.items():
         if value is not None and not any(parameter in accepted for accepted in taken.values()):
             raise ValueError(f"--{parameter} {value:g} is not a parameter of {', '.join(names)}; leave it out")

@@ -21,7 +21,7 @@ The readout's own update `ΔA` never differs between rules.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -248,6 +248,13 @@ PRESETS: dict[str, Callable[..., Rule]] = {
 }
 
 
+def parameters_of(name: str) -> Mapping[str, inspect.Parameter]:
+    """The parameters that the preset called `name` takes; `ValueError` for an unknown name."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown rule {name!r}; known rules: {', '.join(PRESETS)}")
+    return inspect.signature(PRESETS[name]).parameters
+
+
 def make_rule(name: str, **parameters: Any) -> Rule:
     """The preset called `name` (see `PRESETS`), from those of its parameters that are not `None`.
 
@@ -256,10 +263,8 @@ def make_rule(name: str, **parameters: Any) -> Rule:
     >>> make_rule("rflo", feedback=1.0, decay=0.5, lags=None).name
     'RFLO'
     """
-    if name not in PRESETS:
-        raise ValueError(f"unknown rule {name!r}; known rules: {', '.join(PRESETS)}")
     given = {key: value for key, value in parameters.items() if value is not None}
-    accepted = inspect.signature(PRESETS[name]).parameters
+    accepted = parameters_of(name)
     if surplus := sorted(set(given) - set(accepted)):
         takes = ", ".join(accepted) or "no parameters"
         raise ValueError(f"rule {name!r} takes {takes}; leave out {', '.join(surplus)}")

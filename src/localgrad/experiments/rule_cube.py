@@ -58,7 +58,6 @@ def compute(p: Parameters) -> xr.Dataset:
             "diverged": (dims, diverged.mean(axis=-1)),
             "time": (dims, np.nanmedian(time, axis=-1)),
             "detour": (dims, np.nanmedian(detour, axis=-1)),
-            "long_detour": (dims, np.nanmean(np.where(both, detour > 1.5, np.nan), axis=-1)),
         },
         {"lags": [ALL_LAGS if n is None else str(n) for n in p.lags], "alpha": blend, "beta": blend},
     )
