@@ -79,9 +79,19 @@ def sampled_updates(
     seed: int,
 ) -> tuple[Network, Network]:
     """Mean and standard error of the updates of white-noise sequences, each from what it recorded."""
+    x = np.random.default_rng(seed).standard_normal((horizon, num_sequences, student[2].shape[1]))
+    updates = updates_of_noise(F, M, lags, student, teacher, x, loss)
+    mean = tuple(u.mean(axis=0) for u in updates)
+    standard_error = tuple(u.std(axis=0, ddof=1) / np.sqrt(num_sequences) for u in updates)
+    return mean, standard_error
+
+
+def updates_of_noise(
+    F: np.ndarray, M: np.ndarray, lags: int | None, student: Network, teacher: Network, x: np.ndarray, loss: str
+) -> Network:
+    """The update that each of the sequences `x` (steps × sequences × input) brings, from what it recorded."""
     (A, W, B), (A_star, W_star, B_star) = student, teacher
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((horizon, num_sequences, B.shape[1]))
+    horizon, num_sequences, _ = x.shape
     h, h_star = [np.zeros((num_sequences, len(W)))], [np.zeros((num_sequences, len(W_star)))]
     for t in range(horizon):
         h.append(h[t] @ W.T + x[t] @ B.T)
@@ -96,9 +106,7 @@ def sampled_updates(
             updates[1] += credit[:, :, None] * h[t - 1 - j][:, None, :]
             updates[2] += credit[:, :, None] * x[t - 1 - j][:, None, :]
             credit = credit @ M
-    mean = tuple(u.mean(axis=0) for u in updates)
-    standard_error = tuple(u.std(axis=0, ddof=1) / np.sqrt(num_sequences) for u in updates)
-    return mean, standard_error
+    return tuple(updates)
 
 
 def impulse_autodiff(

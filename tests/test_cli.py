@@ -9,11 +9,11 @@ import pytest
 from demo_experiment import DEMO, FAILING
 from typer.testing import CliRunner
 
-from localgrad import __version__, experiments
+from localgrad import Mode, __version__, aligned_network, expected_loss, experiments, load_teacher
 from localgrad.cli import app
 from localgrad.rules import PRESETS
 
-COMMANDS = ("reproduce", "derive", "analyze", "basin")
+COMMANDS = ("reproduce", "derive", "analyze", "basin", "train")
 
 
 def run(*arguments):
@@ -161,6 +161,77 @@ def test_derive_takes_lags():
 )
 def test_derive_refuses_in_one_line(arguments, words):
     assert_one_line_error(run("derive", *arguments), *words)
+
+
+# --- train -----------------------------------------------------------------------------------------------------------
+
+SMALL_RUN = ["--teacher", "modes:0.6,0.3", "--rule", "rflo", "--decay", "0.5", "--hidden", "3"]
+SMALL_RUN += ["--batch", "2", "--horizon", "4", "--steps", "4"]
+
+
+def test_train_writes_weights_and_a_figure(tmp_path):
+    out, figure = tmp_path / "out.npz", tmp_path / "loss.svg"
+    result = run("train", *SMALL_RUN, "--out", out, "--figure", figure, "--json")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    document = json.loads(result.stdout)
+    assert (document["out"], document["figure"], document["checkpoint"]) == (str(out), str(figure), None)
+    assert document["student_sizes"] == {"output": 2, "hidden": 3, "input": 2}
+    [seed] = document["seeds"]
+    assert seed["outcome"] == "unfinished"
+    assert seed["diverged_at"] is None
+    assert figure.read_text().startswith("<?xml")
+    trained, teacher = load_teacher(out), aligned_network(Mode([1.0, 1.0], [1.0, 1.0], [0.6, 0.3]))
+    assert seed["final_loss"] == pytest.approx(float(expected_loss(trained, teacher, horizon=4)), rel=1e-5)  # float32
+
+
+def test_train_goes_on_from_its_checkpoint(tmp_path):
+    checkpoint, out = ("--checkpoint", tmp_path / "run.npz"), ("--out", tmp_path / "out.npz")
+    assert run("train", *SMALL_RUN, *checkpoint, "--steps", 2).exit_code == 0
+    assert run("train", *SMALL_RUN, *checkpoint, *out).exit_code == 0
+    resumed = out[1].read_bytes()
+    result = run("train", *SMALL_RUN, *out)
+    assert "unfinished 1" in result.stdout
+    assert out[1].read_bytes() == resumed
+    assert_one_line_error(run("train", *SMALL_RUN, *checkpoint, "--seed", 1), "run.npz", "other settings")
+
+
+def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("localgrad.training_loop._take_steps", interrupt)
+    path = tmp_path / "run.npz"
+    result = run("train", *SMALL_RUN, "--checkpoint", path)
+    assert_one_line_error(result, "interrupted; the same command goes on from", str(path), status=130)
+    assert_one_line_error(run("train", *SMALL_RUN), "interrupted; nothing was written", status=130)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--teacher nowhere", "neither a file nor a kind of teacher"),
+        ("--teacher nowhere.npz", "does not exist"),
+        ("--teacher random:1,2", "three sizes of at least 1"),
+        ("--teacher random:1,x,2", "not a number"),
+        ("--teacher random:1,1,1 --spectral-radius 1.5", "--spectral-radius 1.5 must lie in [0, 1)"),
+        ("--teacher modes:0.5,1", "mode outside (-1, 1)"),
+        ("--teacher modes:0.5 --spectral-radius 0.9", "leave it out"),
+        ("--rule nonsense", "unknown rule 'nonsense'"),
+        ("--rule bptt", "leave out decay"),
+        ("--rule bptt --feedback-scale 1", "--feedback-scale 1.0 is not a parameter of bptt"),
+        ("--feedback-scale 0", "--feedback-scale must be a finite number other than 0"),
+        ("--scale -1", "--scale must be a positive finite number"),
+        ("--learning-rate nan", "learning_rate must be a positive finite number"),
+        ("--method rtrl", "method must be one of"),
+        ("--loss last", "loss must be 'final' or 'sequence'"),
+        ("--out weights.txt", "--out 'weights.txt' must end in .npz"),
+        ("--figure loss.pdf", "must end in .png or .svg"),
+        ("--figure nowhere/loss.png", "folder that does not exist"),
+    ],
+)
+def test_train_refuses_bad_words(options, words):
+    assert_one_line_error(run("train", *SMALL_RUN, *options.split()), words)
 
 
 # --- help and the process as a whole ---------------------------------------------------------------------------------

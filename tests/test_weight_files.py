@@ -76,6 +76,14 @@ def test_npz_holds_a_whole_teacher(write, save):
         np.testing.assert_array_equal(loaded, saved)
 
 
+def test_npz_members_without_their_ending_are_not_arrays(write):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in "AWB":
+            archive.writestr(name, npy_bytes(W))
+    assert "has no array A, W, B" in complaint(write("renamed.npz", stream.getvalue()))
+
+
 TEXT = "\n".join(",".join(map(repr, map(float, row))) for row in W)
 
 

@@ -1,6 +1,10 @@
 from . import analysis as analysis
+from .analysis.aligning import alignment as alignment
+from .analysis.aligning import effective_modes as effective_modes
+from .analysis.comparison import compare_updates as compare_updates
 from .analysis.manifolds import fixed_points as fixed_points
 from .analysis.manifolds import search_fixed_points as search_fixed_points
+from .analysis.ranks import singular_spectrum as singular_spectrum
 from .analysis.stability import convergence_rate as convergence_rate
 from .analysis.stability import critical_learning_rate as critical_learning_rate
 from .analysis.stability import rate_crossings as rate_crossings
@@ -10,6 +14,8 @@ from .ensemble import Ensemble as Ensemble
 from .ensemble import integrate_modes as integrate_modes
 from .expected import expected_loss as expected_loss
 from .expected import expected_update as expected_update
+from .flow import LearningCurve as LearningCurve
+from .flow import learn as learn
 from .modes import align_rule as align_rule
 from .modes import mode_jacobian as mode_jacobian
 from .modes import mode_loss as mode_loss
@@ -19,6 +25,7 @@ from .network import Frames as Frames
 from .network import LinearRNN as LinearRNN
 from .network import Mode as Mode
 from .network import aligned_network as aligned_network
+from .network import conserved_quantity as conserved_quantity
 from .network import markov_parameters as markov_parameters
 from .network import random_frames as random_frames
 from .network import random_network as random_network
@@ -37,5 +44,8 @@ from .rules import make_rule as make_rule
 from .teachers import aligned_modes as aligned_modes
 from .teachers import connectome as connectome
 from .teachers import load_teacher as load_teacher
+from .trainer import Trainer as Trainer
+from .training import TrainingRun as TrainingRun
+from .training import train as train
 
 __version__: str

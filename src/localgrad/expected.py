@@ -219,8 +219,25 @@ def _check_rule(rule: Rule, student: LinearRNN) -> None:
         )
 
 
+def check_update(rule: Rule, student: LinearRNN, teacher: LinearRNN, horizon: int | None, loss: str) -> None:
+    """Raise the `ValueError` that `expected_update` would, without computing the update (short of an overflow)."""
+    _check_problem(student, teacher, horizon, loss, "auto")
+    _check_rule(rule, student)
+    _check_finite(rule, student, teacher)
+    if horizon is None:
+        _check_reach(rule, student, teacher)
+
+
 def _explain(rule: Rule | None, student: LinearRNN, teacher: LinearRNN, horizon: int | None) -> None:
     """Raise the `ValueError` that says why an update or loss does not exist."""
+    _check_finite(rule, student, teacher)
+    if horizon is not None:
+        raise ValueError(f"the update overflows at horizon {horizon}; shorten the horizon or scale down W")
+    _check_reach(rule, student, teacher)
+    raise ValueError("the update overflows in this floating-point precision; scale the weights down")
+
+
+def _check_finite(rule: Rule | None, student: LinearRNN, teacher: LinearRNN) -> None:
     named = [(f"{who}'s {letter}", x) for who, net in (("student", student), ("teacher", teacher))
              for letter, x in zip("AWB", net.matrices, strict=True)]  # fmt: skip
     if rule is not None:
@@ -228,8 +245,9 @@ def _explain(rule: Rule | None, student: LinearRNN, teacher: LinearRNN, horizon:
     for name, value in named:
         if not np.all(np.isfinite(value)):
             raise ValueError(f"{name} has an entry that is not finite; give finite numbers")
-    if horizon is not None:
-        raise ValueError(f"the update overflows at horizon {horizon}; shorten the horizon or scale down W")
+
+
+def _check_reach(rule: Rule | None, student: LinearRNN, teacher: LinearRNN) -> None:
     radii = {"student": spectral_radius(student.W), "teacher": spectral_radius(teacher.W)}
     for who, radius in radii.items():
         if radius >= 1 - 1e-15:
@@ -237,11 +255,12 @@ def _explain(rule: Rule | None, student: LinearRNN, teacher: LinearRNN, horizon:
                 f"the {who}'s W has spectral radius {radius:.6g}, but an infinite horizon needs it below 1; "
                 "scale W down or give a finite horizon"
             )
-    M = rule.propagator(student.W) if rule is not None else jnp.zeros((1, 1))
+    if rule is None or rule.lags is not None:
+        return
+    M = rule.propagator(student.W)
     carried = float(jnp.abs(M).max()) if is_elementwise(M) else spectral_radius(M)
-    if rule is None or rule.lags is not None or carried * max(radii.values()) < 1 - 1e-15:
-        raise ValueError("the update overflows in this floating-point precision; scale the weights down")
-    raise ValueError(
-        f"the propagator's spectral radius {carried:.6g} times that of W, {max(radii.values()):.6g}, is not below 1, "
-        "so an infinite horizon has no update; lower the decay, set lags or give a finite horizon"
-    )
+    if carried * max(radii.values()) >= 1 - 1e-15:
+        raise ValueError(
+            f"the propagator's spectral radius {carried:.6g} times that of W, {max(radii.values()):.6g}, is not "
+            "below 1, so an infinite horizon has no update; lower the decay, set lags or give a finite horizon"
+        )

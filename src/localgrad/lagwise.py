@@ -9,7 +9,8 @@ these errors, `Ẽ_k = ω_k E_k` with `ω_k = 1` for `k < T` (final-step loss), 
 
 A forward pass makes the rows `A W^k`, `A* W*^k`, `F M^k` and from them `Ẽ_k`; a backward pass makes
 `D_j = Ẽ_{j+1} Bᵀ + D_{j+1} Wᵀ`. Cost `O(n² · output)` a lag, against the Stein equations' `O(n³)` a doubling.
-Both passes go by blocks of lags, so that their products are matrix–matrix.
+Both passes go by blocks of lags, so that their products are matrix–matrix. The backward pass takes any errors: with
+those measured in a batch of sequences in place of `Ẽ_k` it gives that batch's update (`sampled.py`).
 """
 
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ def _first_rows(X: Array, N: Array) -> _Rows:
     return _Rows(block, power)
 
 
-class _Forward(NamedTuple):
+class Forward(NamedTuple):
     """State of the forward pass: the three families of rows, and what the backward pass needs of them."""
 
     student: _Rows
@@ -87,10 +88,10 @@ def update_by_lags(
     student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, max_lags: int | None, lags: Lags
 ) -> tuple[LinearRNN, Array]:
     """The expected update of a rule that keeps `max_lags`, and whether its sums are complete (always, if finite)."""
-    forward = _forward_pass(student, teacher, F, M, lags)
+    forward = forward_pass(student, teacher, F, M, lags)
     complete = jnp.array(True) if lags.num_blocks is not None else forward.position < len(forward.errors)
     num_blocks = forward.position if lags.num_blocks is None else lags.num_blocks
-    return _backward_pass(student, forward, max_lags, num_blocks), complete
+    return backward_pass(student, forward.errors, forward.credits, max_lags, num_blocks), complete
 
 
 def loss_by_lags(student: LinearRNN, teacher: LinearRNN, lags: Lags) -> Array:
@@ -106,16 +107,17 @@ def loss_by_lags(student: LinearRNN, teacher: LinearRNN, lags: Lags) -> Array:
     return jax.lax.fori_loop(0, lags.num_blocks, add_block, start)[2]
 
 
-def _forward_pass(student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, lags: Lags) -> _Forward:
+def forward_pass(student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, lags: Lags) -> Forward:
+    """The weighted errors `Ẽ_k` and the credits `F M^k`, block by block."""
     weights = jnp.ones((MAX_LAGS // BLOCK, BLOCK), student.W.dtype) if lags.weights is None else lags.weights
     weights, capacity = jnp.asarray(weights), len(weights)
     output, _, input = student.sizes
     dtype = student.W.dtype
 
-    def record(state: _Forward) -> _Forward:
+    def record(state: Forward) -> Forward:
         E = state.student.block @ student.B - state.teacher.block @ teacher.B
         at = state.position
-        return _Forward(
+        return Forward(
             state.student.advance(),
             state.teacher.advance(),
             state.credit.advance(),
@@ -124,7 +126,7 @@ def _forward_pass(student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, la
             at + 1,
         )
 
-    start = _Forward(
+    start = Forward(
         _first_rows(student.A, student.W),
         _first_rows(teacher.A, teacher.W),
         _first_rows(F, M),
@@ -136,14 +138,14 @@ def _forward_pass(student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, la
         return jax.lax.fori_loop(0, lags.num_blocks, lambda _, state: record(state), start)
     reference = _size_of_rows(start)
 
-    def unfinished(state: _Forward) -> Array:
+    def unfinished(state: Forward) -> Array:
         # Not "size > bound": a NaN must not end the pass as if it had converged.
         return ~(_size_of_rows(state) <= jnp.finfo(dtype).eps / 4 * reference) & (state.position < capacity)
 
     return jax.lax.while_loop(unfinished, record, start)
 
 
-def _size_of_rows(state: _Forward) -> Array:
+def _size_of_rows(state: Forward) -> Array:
     """How much credit times error the next block can still bring, up to a constant."""
 
     def size(rows: _Rows) -> Array:
@@ -153,11 +155,14 @@ def _size_of_rows(state: _Forward) -> Array:
     return jnp.maximum(jnp.maximum(own, theirs), size(state.credit)) * (own + theirs)
 
 
-def _backward_pass(student: LinearRNN, forward: _Forward, max_lags: int | None, num_blocks: Array | int) -> LinearRNN:
+def backward_pass(
+    student: LinearRNN, errors: Array, credits: Array, max_lags: int | None, num_blocks: Array | int
+) -> LinearRNN:
+    """The update that `num_blocks` blocks of errors (zero beyond) and credits bring to a rule that keeps `max_lags`."""
     A, W, B = student.A, student.W, student.B
     # (W^i B)ᵀ for the lags of a block, "block input hidden"; and a lag beyond the last for the shift by one.
     impulses = _first_rows(B.mT, W.mT)
-    errors = jnp.concatenate([forward.errors, jnp.zeros_like(forward.errors[:1])])
+    errors = jnp.concatenate([errors, jnp.zeros_like(errors[:1])])
     windows = jnp.arange(BLOCK)[:, None] + jnp.arange(BLOCK)[None, :] + 1
 
     def collect(step: Array, state: tuple[Array, LinearRNN]) -> tuple[Array, LinearRNN]:
@@ -166,7 +171,7 @@ def _backward_pass(student: LinearRNN, forward: _Forward, max_lags: int | None, 
         two_blocks = jnp.concatenate([errors[at], errors[at + 1]])
         hankel = two_blocks[windows]  # "lag shift output input"
         D = jnp.einsum("jkoi,kin->jon", hankel, impulses.block) + times(D, impulses.stride)
-        credit = forward.credits[at]
+        credit = credits[at]
         if max_lags is not None:
             credit = credit * (at * BLOCK + jnp.arange(BLOCK) < max_lags)[:, None, None]
         dW = total.W + jnp.einsum("jon,jom->nm", credit, D)

@@ -127,6 +127,25 @@ def markov_parameters(network: LinearRNN, num_lags: int) -> Float[Array, "lags o
     return jax.lax.scan(next_lag, network.B, None, length=num_lags)[1]
 
 
+def conserved_quantity(network: LinearRNN) -> Float[Array, "hidden hidden"]:
+    r"""`Q = AᵀA − BBᵀ + WᵀW − WWᵀ`, which BPTT's learning flow keeps; of a mode, `a² − b²`.
+
+    Every loss here sees a network only through `A W^j B`, so it does not change along `(A S⁻¹, S W S⁻¹, S B)`. With
+    `S = I + tX` and any `X` its gradient `(ΔA, ΔW, ΔB)` therefore obeys `ΔB Bᵀ + ΔW Wᵀ − Wᵀ ΔW − Aᵀ ΔA = 0`, and
+    `dQ/dk` is this sum plus its transpose. So it holds for every horizon, finite or infinite, for both losses, and with
+    sampled inputs; with finite steps `η`, up to `η²` a step. Other rules' updates are no gradient, and do not keep it.
+
+    **Arguments:** `network`: any leading axes. **Returns:** a symmetric array of shape `"... hidden hidden"`.
+
+    Source: docs/theory.md, section 3.
+
+    >>> conserved_quantity(LinearRNN([[2.0]], [[0.5]], [[1.0]])).tolist()
+    [[3.0]]
+    """
+    A, W, B = network.matrices
+    return A.mT @ A - B @ B.mT + W.mT @ W - W @ W.mT
+
+
 def spectral_radius(W: Any) -> float:
     """The largest modulus of an eigenvalue of `W` (shape `"hidden hidden"`); needs values, not tracers.
 

@@ -137,6 +137,24 @@ class Rule(eqx.Module):
         return f"{self.name}: F = {F}, M = {_describe_terms(*terms)}, {lags}"
 
 
+def in_general_form(rule: Rule, output: int, hidden: int) -> Rule:
+    """The same rule with every term present as a float: rules of this form differ in numbers only.
+
+    So one compiled program serves them all; the price is that every propagator is dense. A rule of one lag is the one
+    with `M = 0`, since `M⁰ = I`. For networks of `output` and `hidden` units; leading axes of the feedback stay.
+    """
+    one_lag = rule.lags == 1
+    feedback, propagator = rule.feedback, Propagator() if one_lag else rule.propagator
+
+    def number(value: Any, shape: tuple[int, ...] = ()) -> Array:
+        value = jnp.asarray(0.0 if value is None else value, dtype=float)
+        return jnp.broadcast_to(value, jnp.broadcast_shapes(value.shape, shape))
+
+    full, diagonal, decay = number(propagator.full), number(propagator.diagonal), number(propagator.decay, (hidden,))
+    terms = Feedback(number(feedback.symmetric), number(feedback.fixed, (output, hidden)))
+    return Rule(terms, Propagator(full, diagonal, decay), None if one_lag else rule.lags, name="")
+
+
 def _as_feedback(value: Any) -> Feedback:
     if isinstance(value, Feedback):
         return value

@@ -31,13 +31,13 @@ def read_weights(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray 
     suffix = path.suffix.lower()
     if suffix not in (".npz", ".npy", ".csv", ".txt"):
         raise ValueError(f"the suffix {suffix!r} is not known; use .npz (A, W, B) or .npy, .csv, .txt (W alone)")
-    data = _read_bytes(path)
+    data = read_bytes(path)
     A: np.ndarray | None = None
     B: np.ndarray | None = None
     if suffix == ".npz":
         A, W, B = _arrays_from_npz(data)
     else:
-        W = _array_from_npy(data, "W") if suffix == ".npy" else matrix_from_text(data)
+        W = _matrix_from_npy(data, "W") if suffix == ".npy" else matrix_from_text(data)
     if W.shape[0] != W.shape[1]:
         raise ValueError(f"W is {W.shape[0]} × {W.shape[1]}, but recurrent weights must be square; {_SAVE_AGAIN}")
     for name, array in (("A", A), ("W", W), ("B", B)):
@@ -46,7 +46,8 @@ def read_weights(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray 
     return A, W, B
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file that is not too large; `ValueError` for anything else."""
     try:
         if not path.is_file():
             state = "is a folder or device, not a file" if path.exists() else "does not exist"
@@ -93,19 +94,19 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _arrays_from_npz(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     archive = open_archive(data)
-    found = [name.removesuffix(".npy") for name in archive.namelist()]
-    missing = [name for name in "AWB" if name not in found]
+    found = archive.namelist()
+    missing = [name for name in "AWB" if f"{name}.npy" not in found]
     if missing:
         raise ValueError(
-            f"it has no array {', '.join(missing)} (found {[name[:20] for name in found[:6]]}); "
+            f"it has no array {', '.join(missing)} (found {[name.removesuffix('.npy')[:20] for name in found[:6]]}); "
             "write it with numpy.savez(file, A=A, W=W, B=B), or W alone as .npy"
         )
-    A, W, B = (_array_from_npy(read_member(archive, f"{name}.npy"), name) for name in "AWB")
+    A, W, B = (_matrix_from_npy(read_member(archive, f"{name}.npy"), name) for name in "AWB")
     return A, W, B
 
 
-def _array_from_npy(data: bytes, name: str) -> np.ndarray:
-    """The real matrix in the bytes of an `.npy` file; its header is believed only where the bytes bear it out."""
+def array_from_npy(data: bytes, name: str) -> np.ndarray:
+    """The array in the bytes of an `.npy` file; its header is believed only where the bytes bear it out."""
     stream = io.BytesIO(data)
     try:
         with warnings.catch_warnings():
@@ -117,16 +118,25 @@ def _array_from_npy(data: bytes, name: str) -> np.ndarray:
         raise ValueError(f"{name} is damaged, half-written or no .npy array at all; {_SAVE_AGAIN}") from None
     if dtype.hasobject:
         raise ValueError(f"{name} holds Python objects, which are never unpickled; save it as plain numbers")
-    if dtype.kind not in "fiub":
-        raise ValueError(f"{name} has entries of type {str(dtype)[:40]}; save it as real numbers (float64)")
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f"{name} has shape {str(shape)[:60]}, but must be a matrix that is not empty; {_SAVE_AGAIN}")
-    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError(
-            f"{name} claims shape {str(shape)[:60]} of {dtype}, but {len(data) - stream.tell():,} bytes follow; "
-            f"the file is damaged or half-written, {_SAVE_AGAIN}"
-        )
-    array: np.ndarray = np.ndarray(shape, dtype, data, stream.tell(), order="F" if fortran_order else "C")
+    try:
+        if math.prod(shape) * dtype.itemsize == len(data) - stream.tell():
+            return np.ndarray(shape, dtype, data, stream.tell(), order="F" if fortran_order else "C")
+    except ValueError:  # negative sizes, or too many of them
+        pass
+    raise ValueError(
+        f"{name} claims shape {str(shape)[:60]} of {str(dtype)[:40]}, but {len(data) - stream.tell():,} bytes follow; "
+        f"the file is damaged or half-written, {_SAVE_AGAIN}"
+    )
+
+
+def _matrix_from_npy(data: bytes, name: str) -> np.ndarray:
+    """The real matrix in the bytes of an `.npy` file, in float64."""
+    array = array_from_npy(data, name)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has entries of type {str(array.dtype)[:40]}; save it as real numbers (float64)")
+    if array.ndim != 2 or min(array.shape) < 1:
+        shape = str(array.shape)[:60]
+        raise ValueError(f"{name} has shape {shape}, but must be a matrix that is not empty; {_SAVE_AGAIN}")
     with np.errstate(all="ignore"):  # what overflows here is found as not finite
         return array.astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""What a rule does as a dynamical system: fixed points, stability, single trajectories.
+"""What a rule does as a dynamical system: fixed points, stability, single trajectories; what full networks learn.
 
 The public names stand in `__init__.pyi`.
 """

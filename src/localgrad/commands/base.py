@@ -19,13 +19,13 @@ class _Commands(TyperGroup):
     """The commands in the order of a first visit, with every error turned into one line and exit status 2."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name in ("reproduce", "derive", "analyze", "basin") if name in self.commands]
+        return [name for name in ("reproduce", "derive", "analyze", "basin", "train") if name in self.commands]
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            _print_error("interrupted; nothing was written")
+        except KeyboardInterrupt as interruption:
+            _print_error(str(interruption) or "interrupted; nothing was written")
             raise typer.Exit(130) from None
         except BrokenPipeError:
             raise  # the reader of our output has left, as in `localgrad derive rflo | head`: Typer ends quietly
