@@ -3,7 +3,7 @@
 import argparse
 from importlib import import_module
 
-NAMES = ("expected-update", "algorithms", "ensemble", "agreement", "startup")
+NAMES = ("expected-update", "algorithms", "learning-curves", "training", "ensemble", "agreement", "startup")
 
 
 def main() -> None:

@@ -23,6 +23,9 @@ NAMES = (
     "rule-cube",
     "summary",
     "connectome",
+    "emergent-alignment",
+    "eprop-rank",
+    "real-teachers",
 )
 """The experiments in report order. `fixed-points` lives in the module `fixed_points`, and so on."""
 
