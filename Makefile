@@ -20,11 +20,11 @@ quick: $(VENV)/.reproduce
 	$(BIN)/localgrad reproduce --quick --out $(OUT)
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Without the slow tests.
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

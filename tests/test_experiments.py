@@ -20,6 +20,9 @@ from localgrad.network import Mode
 from localgrad.plotting import figure_to_png, style
 from localgrad.rules import BPTT, RFLO, TruncatedBPTT
 
+# One worker runs them all, since every worker would make the quick run anew.
+pytestmark = pytest.mark.xdist_group("experiments")
+
 every_experiment = pytest.mark.parametrize("name", experiments.NAMES)
 
 # Variables that hold NaN or infinity on purpose: padding, what a rule does not have, losses that diverge.

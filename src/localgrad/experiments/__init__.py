@@ -24,7 +24,10 @@ NAMES = (
     "summary",
     "connectome",
     "emergent-alignment",
+    "rank",
     "eprop-rank",
+    "feedback-dimension",
+    "double-limit",
     "real-teachers",
 )
 """The experiments in report order. `fixed-points` lives in the module `fixed_points`, and so on."""
