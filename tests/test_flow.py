@@ -416,7 +416,7 @@ class TestBadInput:
     def test_silent_teacher(self):
         """Its output is zero though no matrix is."""
         teacher = lg.LinearRNN([[1.0, 0.0]], [[0.5, 0.0], [0.0, 0.5]], [[0.0], [1.0]])
-        with pytest.raises(ValueError, match="the teacher is silent"):
+        with pytest.raises(ValueError, match="the teacher's output is 0"):
             lg.learn(lg.BPTT(), teacher, teacher, duration=1.0)
 
 

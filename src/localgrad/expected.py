@@ -112,6 +112,18 @@ def expected_loss(
     return value
 
 
+def silent_loss(teacher: LinearRNN, *, horizon: int | None = None, loss: Loss = "final") -> Float[Array, ""]:
+    """The exact expected loss of a student without output, `½E‖y*_T‖²`: the unit in which losses are told.
+
+    **Raises:** `ValueError` as `expected_loss`, and for a teacher without output, which leaves losses without a unit.
+    """
+    value = expected_loss(jax.tree.map(jnp.zeros_like, teacher), teacher, horizon=horizon, loss=loss)
+    if not isinstance(value, jax.core.Tracer) and not value > 0:
+        within = "" if horizon is None else f" within {horizon} steps"
+        raise ValueError(f"the teacher's output is 0{within}, so there is nothing to learn; check A and B")
+    return value
+
+
 # --- dispatch --------------------------------------------------------------------------------------------------------
 
 

@@ -21,21 +21,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from localgrad.expected import Loss, expected_loss, expected_update
 from localgrad.network import LinearRNN
-from localgrad.outcomes import Outcome
+from localgrad.outcomes import DIVERGED_GAP, DIVERGED_LOSS, STALLED_SPEED, Outcome
 from localgrad.rules import Rule, in_general_form
 from localgrad.stabilized import RungeKuttaChebyshev
 from localgrad.stein import is_elementwise
 
-# Distance of ρ(W) from 1, relative to the teacher's, below which an infinite horizon has diverged (as for modes).
-_DIVERGED_GAP = 1e-4
-# Loss, relative to that of a silent student, above which a finite horizon has diverged.
-_DIVERGED_LOSS = 1e6
-# Speed `‖Δθ‖`, relative to `√(2 × silent loss)`, below which a run that has run out of time counts as stalled.
-_STALLED_SPEED = 1e-6
 # Up to this many hidden units all rules share one compiled program: 5 s saved a rule, up to twice the time a step.
 _SHARED_UP_TO = 128
 # Squarings in an estimate of ρ(W): its relative error is about log(n κ) / 2^20, κ being the eigenvectors' condition.
@@ -47,13 +42,14 @@ class Settings(NamedTuple):
 
     horizon: int | None
     loss: Loss
-    method: str  # one of `Method`, or "steps"
+    method: str  # one of `flow.Method`, or "steps"
     max_steps: int
 
 
 class Scales(NamedTuple):
     """What does not."""
 
+    silent_loss: Any
     duration: Any
     learning_rate: Any
     tolerance: Any
@@ -93,7 +89,7 @@ def _integrate(
 ) -> Run:
     loss_of = partial(expected_loss, teacher=teacher, horizon=settings.horizon, loss=settings.loss)
     update_of = partial(expected_update, rule, teacher=teacher, horizon=settings.horizon, loss=settings.loss)
-    limits = _limits(loss_of(jax.tree.map(jnp.zeros_like, student)), teacher, scales.tolerance)
+    limits = _limits(teacher, scales)
 
     def judge(network: LinearRNN, update: LinearRNN | None = None) -> Array:
         loss = loss_of(network)
@@ -158,18 +154,18 @@ class _Limits(NamedTuple):
     teacher: Array
 
 
-def _limits(silent_loss: Array, teacher: LinearRNN, tolerance: Array) -> _Limits:
-    radius = _radius_bound(teacher.W)
-    reach = 1 - _DIVERGED_GAP * (1 - radius)
-    return _Limits(tolerance * silent_loss, _DIVERGED_LOSS * silent_loss, reach, jnp.sqrt(2 * silent_loss), radius)
+def _limits(teacher: LinearRNN, scales: Scales) -> _Limits:
+    silent, radius = scales.silent_loss, _radius_bound(teacher.W)
+    reach = 1 - DIVERGED_GAP * (1 - radius)
+    return _Limits(scales.tolerance * silent, DIVERGED_LOSS * silent, reach, jnp.sqrt(2 * silent), radius)
 
 
 def _judge(loss: Array, exists: Array, limits: _Limits, update: LinearRNN | None) -> Array:
     """The `Outcome` of a run that is here, as a number; whether it has stalled only where the update is given."""
     stalled = jnp.array(False)
     if update is not None:
-        speed = jnp.sqrt(sum(jnp.sum(x * x) for x in jax.tree.leaves(update)))
-        stalled, exists = speed <= _STALLED_SPEED * limits.speed, exists & jnp.isfinite(speed)
+        speed = jnp.linalg.norm(ravel_pytree(update)[0])
+        stalled, exists = speed <= STALLED_SPEED * limits.speed, exists & jnp.isfinite(speed)
     return jnp.select(
         # At a limit of 0, for "never", rounding may still take the loss there or below.
         [exists & (loss <= limits.converged) & (limits.converged > 0), ~exists, stalled],

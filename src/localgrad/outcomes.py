@@ -2,6 +2,15 @@
 
 import enum
 
+DIVERGED_GAP = 1e-4
+"""Distance of `|w|` or `ρ(W)` from 1, relative to the teacher's, below which learning has diverged."""
+
+DIVERGED_LOSS = 1e6
+"""Loss, relative to that of a silent student, above which learning has diverged where no stability is needed."""
+
+STALLED_SPEED = 1e-6
+"""Speed of learning `‖Δθ‖` below which it rests, in units of `|c|` for a mode and `√(2 × silent loss)` for a network."""
+
 
 class Outcome(enum.IntEnum):
     """Where a learning trajectory ended (docs/theory.md, section 8).

@@ -23,15 +23,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from localgrad.expected import Loss, expected_loss, expected_update
+from localgrad.expected import Loss, expected_update, silent_loss
 from localgrad.network import LinearRNN
+from localgrad.outcomes import DIVERGED_LOSS
 from localgrad.rules import Rule
 from localgrad.sampled import METHODS, Noise, check_online
-
-DIVERGED_LOSS = 1e6
-"""Loss, relative to that of a silent student, above which a student has diverged."""
 
 
 class TrainingState(NamedTuple):
@@ -101,7 +100,7 @@ class Trainer(eqx.Module):
             raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
         self.rule, self.teacher, self.learning_rate = rule, teacher, jnp.asarray(learning_rate, float)
         self.batch_size, self.horizon, self.loss, self.method = int(batch_size), int(horizon), loss, method
-        self.silent_loss = _silent_loss(teacher, horizon, loss)
+        self.silent_loss = silent_loss(teacher, horizon=self.horizon, loss=loss)
         if method == "online":
             check_online(rule, horizon)
 
@@ -134,7 +133,7 @@ class Trainer(eqx.Module):
         going = ~before & (loss <= limit) & _all_finite(moved)
         student = jax.tree.map(lambda new, old: jnp.where(going, new, old), moved, state.student)
         diverged_at = jnp.where(going | before, state.diverged_at, state.step)
-        size = jnp.minimum(_norm(update), jnp.finfo(loss.dtype).max)
+        size = jnp.minimum(jnp.linalg.norm(ravel_pytree(update)[0]), jnp.finfo(loss.dtype).max)
         info = TrainingInfo(jnp.where(going, loss, limit), jnp.where(going, size, 0))
         return TrainingState(student, state.step + 1, diverged_at), info
 
@@ -173,19 +172,6 @@ def check_finite(name: str, tree: Any) -> None:
             raise ValueError(f"the {name} has an entry that is not finite; give finite numbers")
 
 
-def _silent_loss(teacher: LinearRNN, horizon: int, loss: Loss) -> Array:
-    """The exact expected loss of a student without output."""
-    output, _, input = teacher.sizes
-    dtype = teacher.W.dtype
-    silent = LinearRNN(jnp.zeros((output, 1), dtype), jnp.zeros((1, 1), dtype), jnp.zeros((1, input), dtype))
-    value = expected_loss(silent, teacher, horizon=horizon, loss=loss)
-    if not isinstance(value, jax.core.Tracer) and not value > 0:
-        raise ValueError(
-            f"the teacher's output is 0 within {horizon} steps, so there is nothing to learn; check A and B"
-        )
-    return value
-
-
 def _in_precision_of(student: LinearRNN, trees: Any) -> Any:
     """Arrays in the student's precision; plain numbers, which take any, stay."""
     dtype = student.W.dtype
@@ -194,7 +180,3 @@ def _in_precision_of(student: LinearRNN, trees: Any) -> Any:
 
 def _all_finite(tree: Any) -> Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
-
-
-def _norm(tree: Any) -> Array:
-    return jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(tree)))

@@ -15,15 +15,11 @@ from scipy.integrate import solve_ivp
 
 from localgrad.modes import check_modes, field, loss, mode_jacobian
 from localgrad.network import Mode
-from localgrad.outcomes import Outcome
+from localgrad.outcomes import DIVERGED_GAP, STALLED_SPEED, Outcome
 from localgrad.rules import Rule
 
 # Loss, relative to that of a silent student, below which a trajectory has converged.
 CONVERGED_LOSS = 1e-12
-# Distance of |w| from 1, relative to the teacher's, below which it has diverged.
-DIVERGED_GAP = 1e-4
-# Speed, per unit of learning time and of c, below which it has stalled.
-STALLED_SPEED = 1e-6
 # Loss, relative to that of a silent student, below which a slow trajectory is about to converge rather than stalled.
 NEGLIGIBLE_LOSS = 1e-8
 

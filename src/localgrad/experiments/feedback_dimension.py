@@ -21,7 +21,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from localgrad.analysis.ranks import singular_spectrum
-from localgrad.expected import expected_loss
+from localgrad.expected import expected_loss, silent_loss
 from localgrad.experiments.base import Claim, Experiment, FigureSpec
 from localgrad.experiments.gaussian_networks import gaussian_weights, random_teacher, scaled
 from localgrad.flow import learn
@@ -138,7 +138,7 @@ def _task_loss(networks: LinearRNN, teacher: LinearRNN) -> np.ndarray:
     first = (np.arange(OUTPUTS) == 0)[:, None]
     task = LinearRNN(teacher.A * first, teacher.W, teacher.B)
     loss_of = jax.jit(jax.vmap(jax.vmap(lambda network: expected_loss(network, task))))
-    silent = float(expected_loss(jax.tree.map(np.zeros_like, task), task))
+    silent = float(silent_loss(task))
     losses = loss_of(LinearRNN(networks.A * first, networks.W, networks.B))
     return np.minimum(np.asarray(losses) / silent, 1e6)  # a run that has diverged may have none
 

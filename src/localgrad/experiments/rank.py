@@ -12,13 +12,12 @@ Source: docs/theory.md, section 9; the paper's proposition 3.1.
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from localgrad.analysis.ranks import singular_spectrum
-from localgrad.expected import expected_loss
+from localgrad.expected import silent_loss
 from localgrad.experiments.base import Claim, Experiment, FigureSpec
 from localgrad.experiments.gaussian_networks import gaussian_weights, random_teacher, scaled
 from localgrad.experiments.rank_bound import UPDATES, BoundParameters, bound_of_rank
@@ -66,7 +65,7 @@ def compute(p: Parameters) -> xr.Dataset:
     """Every rule on every student; RFLO with other numbers; the bound."""
     rng = np.random.default_rng(p.seed)
     teacher = random_teacher(rng, p.teacher_hidden, p.teacher_radius)
-    silent = float(expected_loss(jax.tree.map(np.zeros_like, teacher), teacher))
+    silent = float(silent_loss(teacher))
     unit = gaussian_weights(rng, (p.num_seeds,), 1, p.hidden)
     R = rng.standard_normal((p.num_seeds, 1, p.hidden)) / np.sqrt(p.hidden)
     F, students = p.feedback_scale * R, scaled(unit, p.scale, p.largest_radius)
