@@ -9,7 +9,7 @@ DIVERGED_LOSS = 1e6
 """Loss, relative to that of a silent student, above which learning has diverged where no stability is needed."""
 
 STALLED_SPEED = 1e-6
-"""Speed of learning `‖Δθ‖` below which it rests, in units of `|c|` for a mode and `√(2 × silent loss)` for a network."""
+"""Speed of learning `‖Δθ‖` below which it rests, in units of `|c|` for a mode, `√(2 × silent loss)` for a network."""
 
 
 class Outcome(enum.IntEnum):
