@@ -67,7 +67,7 @@ def expected_update(
     [[-1.0]]
     """
     _check_problem(student, teacher, horizon, loss, method)
-    _check_rule(rule, student)
+    check_rule(rule, student)
     lags = lags_of(horizon, loss, _precision(student, teacher))
     if _is_traced(rule, student, teacher):
         traced_method = "doubling" if horizon is None and method != "lags" else "lags"
@@ -216,14 +216,14 @@ def _check_problem(student: LinearRNN, teacher: LinearRNN, horizon: Any, loss: s
         raise ValueError(f"method 'doubling' sums all lags; for horizon {horizon} use 'lags' or 'auto'")
 
 
-def _check_rule(rule: Rule, student: LinearRNN) -> None:
+def check_rule(rule: Rule, student: LinearRNN) -> None:
+    """Raise the `ValueError` that says why a rule does not fit a student, which may have leading axes."""
     if not isinstance(rule, Rule):
         raise ValueError(f"rule is a {type(rule).__name__}, not a Rule; the order is rule, student, teacher")
     feedback, decay = rule.feedback.fixed, rule.propagator.decay
-    if feedback is not None and np.shape(feedback) != student.A.shape:
-        raise ValueError(
-            f"feedback has shape {np.shape(feedback)}, but must have that of A, {student.A.shape} (output × hidden)"
-        )
+    readout = student.A.shape[-2:]
+    if feedback is not None and np.shape(feedback) != readout:
+        raise ValueError(f"feedback has shape {np.shape(feedback)}, but must be {readout} as A is (output × hidden)")
     if decay is not None and (np.ndim(decay) > 1 or np.size(decay) not in (1, student.W.shape[-1])):
         raise ValueError(
             f"decay has shape {np.shape(decay)}, but the student {student.W.shape[-1]} hidden units; "
@@ -234,7 +234,7 @@ def _check_rule(rule: Rule, student: LinearRNN) -> None:
 def check_update(rule: Rule, student: LinearRNN, teacher: LinearRNN, horizon: int | None, loss: str) -> None:
     """Raise the `ValueError` that `expected_update` would, without computing the update (short of an overflow)."""
     _check_problem(student, teacher, horizon, loss, "auto")
-    _check_rule(rule, student)
+    check_rule(rule, student)
     _check_finite(rule, student, teacher)
     if horizon is None:
         _check_reach(rule, student, teacher)

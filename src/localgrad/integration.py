@@ -3,8 +3,8 @@ r"""One compiled program that integrates a learning flow, and the limits at whic
     dθ/dk = −Δθ   until   loss ≤ tolerance,   ρ(W) → 1 or ρ(M) max(ρ(W), ρ(W*)) → 1,   or time is up
 
 The integrators are diffrax's and our stabilised one (`stabilized.py`). What shapes the program is in `Settings`, what
-does not in `Scales`; up to `_SHARED_UP_TO` hidden units all rules of a shape share one program. Checks and results:
-`flow.py`.
+does not in `Scales`; where networks are small, all rules share one program
+(`rules.in_compiled_form`). Checks and results: `flow.py`.
 
 Source: docs/theory.md, sections 3 and 8.
 """
@@ -27,12 +27,10 @@ from jaxtyping import Array
 from localgrad.expected import Loss, expected_loss, expected_update
 from localgrad.network import LinearRNN
 from localgrad.outcomes import DIVERGED_GAP, DIVERGED_LOSS, STALLED_SPEED, Outcome
-from localgrad.rules import Rule, in_general_form
+from localgrad.rules import Rule, in_compiled_form
 from localgrad.stabilized import RungeKuttaChebyshev
 from localgrad.stein import is_elementwise
 
-# Up to this many hidden units all rules share one compiled program: 5 s saved a rule, up to twice the time a step.
-_SHARED_UP_TO = 128
 # Squarings in an estimate of ρ(W): its relative error is about log(n κ) / 2^20, κ being the eigenvectors' condition.
 _SQUARINGS = 20
 
@@ -72,10 +70,11 @@ def integrate_all(
     rule: Rule, students: LinearRNN, teacher: LinearRNN, scales: Scales, times: Array, settings: Settings
 ) -> Run:
     """The runs of a batch, side by side in threads: each takes the steps it needs, which `vmap` would not allow."""
+    output, hidden = students.A.shape[-2:]
 
     def run(seed: int) -> Run:
         own, student = of_seed(rule, students, seed)
-        found = _compiled(_compact(own, student), student, teacher, scales, times, settings)
+        found = _compiled(in_compiled_form(own, output, hidden), student, teacher, scales, times, settings)
         return jax.tree.map(np.asarray, found)
 
     first = run(0)  # compiles
@@ -200,12 +199,6 @@ def _radius_bound(W: Array) -> Array:
 
     M, log_size = jax.lax.fori_loop(0, _SQUARINGS, square, (W, jnp.zeros((), W.dtype)))
     return jnp.exp((log_size + jnp.log(jnp.linalg.norm(M))) / 2.0**_SQUARINGS)
-
-
-def _compact(rule: Rule, student: LinearRNN) -> Rule:
-    """The rule in the form that is best compiled: one program for all rules where networks are small."""
-    output, hidden, _ = student.sizes
-    return in_general_form(rule, output, hidden) if hidden <= _SHARED_UP_TO else rule
 
 
 def of_seed(rule: Rule, students: LinearRNN, seed: int) -> tuple[Rule, LinearRNN]:

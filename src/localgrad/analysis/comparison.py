@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from localgrad.analysis.values import cosine
-from localgrad.expected import Loss, expected_update
+from localgrad.expected import Loss, check_rule, expected_update
 from localgrad.network import LinearRNN
-from localgrad.rules import BPTT, Rule
+from localgrad.rules import BPTT, Rule, in_compiled_form
 
 
 class Agreement(NamedTuple):
@@ -90,7 +89,7 @@ def compare_updates(
 
     def parts(rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All parameters, `W` and `B` of the updates, each as rows "... parameters"."""
-        found = _updates(_traceable(rule), batch, teacher, horizon, loss)
+        found = _updates(in_compiled_form(rule, *networks.A.shape[-2:]), batch, teacher, horizon, loss)
         A, W, B = (np.asarray(x, dtype=np.float64).reshape(*leading, -1) for x in found.matrices)
         _explain_missing(np.isnan(W[..., 0]), rule, networks, teacher, horizon, loss)
         return np.concatenate([A, W, B], axis=-1), W, B
@@ -109,11 +108,6 @@ def _updates(rule: Rule, batch: LinearRNN, teacher: LinearRNN, horizon: int | No
     return jax.vmap(lambda network: expected_update(rule, network, teacher, horizon=horizon, loss=loss))(batch)
 
 
-def _traceable(rule: Rule) -> Rule:
-    """The rule with its numbers as arrays, so that a new decay does not compile anew; whole ones shape the program."""
-    return jax.tree.map(lambda x: x if isinstance(x, int) else jnp.asarray(x), rule)
-
-
 def _agreement(update: np.ndarray, gradient: np.ndarray) -> Agreement:
     size, reference = np.broadcast_arrays(*(np.linalg.norm(x, axis=-1) for x in (update, gradient)))
     without_gradient = np.where(size == 0, 1.0, np.inf)
@@ -128,6 +122,8 @@ def _check_batch(rules: Any, networks: Any) -> None:
     shapes = [x.shape[:-2] for x in networks.matrices]
     if len(set(shapes)) > 1:
         raise ValueError(f"A, W and B of the networks have leading axes {shapes}; they must be the same for all three")
+    for rule in rules:
+        check_rule(rule, networks)
 
 
 def _explain_missing(

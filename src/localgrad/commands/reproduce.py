@@ -45,6 +45,8 @@ def reproduce(
     """
     from localgrad.experiments import select
 
+    # The report compiles longer than it computes, and its programs run no slower for it.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
     selected = select(names)
     from localgrad.report import all_claims, output_folder, write_report
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax.flatten_util import ravel_pytree
@@ -68,7 +67,7 @@ def make_problem(p: Parameters) -> Problem:
     R = jax.random.normal(keys[2], (1, p.hidden)) / np.sqrt(p.hidden)
     rules = [BPTT(), TruncatedBPTT(1), RFLO(R, p.decay), EProp(R), EProp()]
     general = stack([in_general_form(rule, 1, p.hidden) for rule in rules])
-    return Problem([rule.name for rule in rules], general, student, teacher)
+    return Problem([rule.name for rule in rules], general, *jax.tree.map(np.asarray, (student, teacher)))
 
 
 def exact_flow(problem: Problem, p: Parameters) -> LinearRNN:
@@ -85,8 +84,8 @@ def exact_flow(problem: Problem, p: Parameters) -> LinearRNN:
 
 
 def stack(trees: list[Any]) -> Any:
-    """Trees as one, with a leading axis more."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    """Trees as one, with a leading axis more; in NumPy, which compiles nothing."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def unstack(tree: Any) -> list[Any]:
@@ -188,7 +187,7 @@ def reach_on_the_way(problem: Problem, path: LinearRNN) -> xr.Dataset:
 
 
 def _repeat(network: LinearRNN, count: int) -> LinearRNN:
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), network)
+    return jax.tree.map(lambda x: np.broadcast_to(x, (count, *x.shape)), network)
 
 
 def _descend_all(

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
+from jaxtyping import Array
 from matplotlib.figure import Figure
 
 from localgrad.analysis.ranks import singular_spectrum
@@ -137,10 +138,14 @@ def _task_loss(networks: LinearRNN, teacher: LinearRNN) -> np.ndarray:
     """Loss of the first output alone, relative to a silent student's; leading axes as the networks'."""
     first = (np.arange(OUTPUTS) == 0)[:, None]
     task = LinearRNN(teacher.A * first, teacher.W, teacher.B)
-    loss_of = jax.jit(jax.vmap(jax.vmap(lambda network: expected_loss(network, task))))
     silent = float(silent_loss(task))
-    losses = loss_of(LinearRNN(networks.A * first, networks.W, networks.B))
+    losses = _losses(LinearRNN(networks.A * first, networks.W, networks.B), task)
     return np.minimum(np.asarray(losses) / silent, 1e6)  # a run that has diverged may have none
+
+
+@jax.jit
+def _losses(networks: LinearRNN, task: LinearRNN) -> Array:
+    return jax.vmap(jax.vmap(lambda network: expected_loss(network, task)))(networks)
 
 
 def _agreement(A: np.ndarray, R: np.ndarray) -> np.ndarray:

@@ -90,4 +90,6 @@ def _become_worker() -> None:
 def _render(spec: FigureSpec, dataset: xr.Dataset) -> RenderedFigure:
     with style():
         figure = spec.draw(dataset)
-    return RenderedFigure(spec.name, spec.caption, figure_to_svg(figure), figure_to_png(figure))
+        svg = figure_to_svg(figure)
+        figure.set_layout_engine("none")  # laid out now, and the same in both files
+        return RenderedFigure(spec.name, spec.caption, svg, figure_to_png(figure))
