@@ -223,7 +223,9 @@ def check_rule(rule: Rule, student: LinearRNN) -> None:
     feedback, decay = rule.feedback.fixed, rule.propagator.decay
     readout = student.A.shape[-2:]
     if feedback is not None and np.shape(feedback) != readout:
-        raise ValueError(f"feedback has shape {np.shape(feedback)}, but must be {readout} as A is (output × hidden)")
+        raise ValueError(
+            f"feedback has shape {np.shape(feedback)}, but must have that of A, {readout} (output × hidden)"
+        )
     if decay is not None and (np.ndim(decay) > 1 or np.size(decay) not in (1, student.W.shape[-1])):
         raise ValueError(
             f"decay has shape {np.shape(decay)}, but the student {student.W.shape[-1]} hidden units; "

@@ -184,6 +184,7 @@ EXPERIMENT = Experiment(
         learning_rates=(0.1, 0.05, 0.025),
         ratios=(0.98, 0.99, 1.01, 1.02),
         batch_sizes=(4, 32),
+        num_seeds=64,
     ),
     compute=compute,
     claims=claims,

@@ -75,7 +75,7 @@ def _expected_ratio(p: Parameters, rule: Rule) -> float:
 def compute(p: Parameters) -> xr.Dataset:
     """Errors over rules and horizons (both losses), and over rules and learning rates."""
     rules, teacher = _rules(p), Mode(*p.teacher)
-    ends = [learn_mode(r, Mode(*p.student), teacher, duration=p.duration, rtol=1e-11, atol=1e-13).final for r in rules]
+    ends = [learn_mode(r, Mode(*p.student), teacher, duration=p.duration, rtol=1e-9, atol=1e-11).final for r in rules]
     final, sequence = (
         np.array([[_horizon_error(p, rule, T, loss) for T in p.horizons] for rule in rules])
         for loss in ("final", "sequence")
