@@ -86,8 +86,9 @@ def integrate_all(
 def _integrate(
     rule: Rule, student: LinearRNN, teacher: LinearRNN, scales: Scales, times: Array, settings: Settings
 ) -> Run:
-    loss_of = partial(expected_loss, teacher=teacher, horizon=settings.horizon, loss=settings.loss)
-    update_of = partial(expected_update, rule, teacher=teacher, horizon=settings.horizon, loss=settings.loss)
+    # Compiled parts of the compiled program, which are traced once however often they are called.
+    loss_of = jax.jit(partial(expected_loss, teacher=teacher, horizon=settings.horizon, loss=settings.loss))
+    update_of = jax.jit(partial(expected_update, rule, teacher=teacher, horizon=settings.horizon, loss=settings.loss))
     limits = _limits(teacher, scales)
 
     def judge(network: LinearRNN, update: LinearRNN | None = None) -> Array:

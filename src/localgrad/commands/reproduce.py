@@ -73,7 +73,7 @@ def _run_with_progress(names: list[str], *, quick: bool, jobs: int) -> list[Sect
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("experiments", total=len(names))
-        from localgrad.experiments.runner import run_experiments
+        from localgrad.experiments.pool import run_experiments
 
         sections = {}
         for number, section in enumerate(run_experiments(names, quick=quick, jobs=jobs), start=1):

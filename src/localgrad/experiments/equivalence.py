@@ -188,7 +188,7 @@ EXPERIMENT = Experiment(
     title="An aligned network is its modes",
     question="Do the three-dimensional mode equations give exactly what an aligned network of full matrices does?",
     parameters=Parameters(),
-    quick=Parameters(num_networks=3, num_steps=500),
+    quick=Parameters(num_networks=3, num_steps=200),
     compute=compute,
     claims=claims,
     figures=(

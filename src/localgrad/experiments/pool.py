@@ -1,0 +1,54 @@
+"""Runs many experiments, one after another or side by side in processes.
+
+What experiments import is imported where they run, so that the processes start at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TYPE_CHECKING
+
+from localgrad import experiments
+
+if TYPE_CHECKING:
+    from localgrad.report import Section
+
+
+def run_experiments(names: Sequence[str], *, quick: bool = False, jobs: int = 1) -> Iterator[Section]:
+    """The sections of experiments as they are finished, with more than one job in no particular order.
+
+    A failure or an interrupt ends all of them.
+    """
+    jobs = min(jobs, len(names))
+    if jobs <= 1:
+        yield from (_run_by_name(name, quick) for name in names)
+        return
+    # Spawned, not forked: JAX has threads. Backwards, since the long experiments are the last.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_become_worker)
+    try:
+        tasks = [pool.submit(_run_by_name, name, quick) for name in reversed(names)]
+        yield from (task.result() for task in as_completed(tasks))
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    pool.shutdown()
+
+
+def _run_by_name(name: str, quick: bool) -> Section:
+    from localgrad.experiments.runner import run_experiment
+
+    return run_experiment(experiments.load(name), quick=quick)
+
+
+def _become_worker() -> None:
+    """Leave standard output to the parent, and go quietly when it is interrupted."""
+    sys.stdout = sys.stderr
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
