@@ -155,6 +155,12 @@ def figure_to_png(figure: Figure, *, dpi: int = 200) -> bytes:
     return _save(figure, "png", dpi=dpi)
 
 
+def fix_layout(figure: Figure) -> None:
+    """Leave all as it is laid out now; without a layout engine, Matplotlib need not draw a figure twice to save it."""
+    with matplotlib.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
+
+
 def _save(figure: Figure, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with style():

@@ -6,9 +6,9 @@ rule and nothing else.
 
 import json
 from dataclasses import dataclass
+from functools import cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -52,16 +52,23 @@ def _rules(p: Parameters) -> list[Rule]:
 
 def _frames(p: Parameters, rule: Rule, seed: int) -> Frames:
     """Random frames; for rules with `diag J` the hidden units are the modes (docs/theory.md, section 4)."""
-    frames = random_frames(p.output, p.hidden, p.input, key=jax.random.key(seed))
-    return frames if rule.propagator.diagonal is None else frames._replace(P=jnp.eye(p.hidden))
+    frames = _random_frames(p.output, p.hidden, p.input, seed)
+    return frames if rule.propagator.diagonal is None else frames._replace(P=np.eye(p.hidden))
 
 
-def _off_diagonal(network: LinearRNN, frames: Frames, count: int) -> jax.Array:
+@cache
+def _random_frames(output: int, hidden: int, input: int, seed: int) -> Frames:
+    return jax.tree.map(np.asarray, random_frames(output, hidden, input, key=jax.random.key(seed)))
+
+
+def _off_diagonal(network: LinearRNN, frames: Frames, count: int) -> float:
     """The largest entry, in the frames, that is not on a mode's diagonal."""
     U, P, V = frames
-    rotated = (U.mT @ network.A @ P, P.mT @ network.W @ P, P.mT @ network.B @ V)
-    modes = jnp.eye(max(x for M in rotated for x in M.shape)) * (jnp.arange(max(U.shape[0], *V.shape)) < count)
-    return jnp.max(jnp.stack([jnp.abs(M * (1 - modes[: M.shape[0], : M.shape[1]])).max() for M in rotated]))
+    A, W, B = (np.asarray(x) for x in network.matrices)
+    rotated = (U.T @ A @ P, P.T @ W @ P, P.T @ B @ V)
+    for M in rotated:
+        np.fill_diagonal(M[:count, :count], 0)
+    return max(float(np.abs(M).max()) for M in rotated)
 
 
 def _one_update(p: Parameters, rule: Rule, teacher: Mode, seed: int) -> tuple[float, float]:
@@ -75,7 +82,7 @@ def _one_update(p: Parameters, rule: Rule, teacher: Mode, seed: int) -> tuple[fl
     expected, found = mode_update(rule, student, teacher), project_modes(update, frames)
     size = max(float(np.abs(x).max()) for x in expected)
     mismatch = max(float(np.abs(x - np.asarray(y)[:count]).max()) for x, y in zip(expected, found, strict=True))
-    return mismatch / size, float(_off_diagonal(update, frames, count)) / size
+    return mismatch / size, _off_diagonal(update, frames, count) / size
 
 
 def _learn(p: Parameters, rule: Rule, teacher: Mode) -> tuple[np.ndarray, np.ndarray, float]:
@@ -97,7 +104,7 @@ def _learn(p: Parameters, rule: Rule, teacher: Mode) -> tuple[np.ndarray, np.nda
         update = mode_update(rule, mode, teacher)
         mode = Mode(*(x - p.learning_rate * dx for x, dx in zip(mode, update, strict=True)))
         mode_path.append(np.stack(mode))
-    return np.stack(path), np.stack(mode_path, axis=1), float(_off_diagonal(final, frames, count))
+    return np.stack(path), np.stack(mode_path, axis=1), _off_diagonal(final, frames, count)
 
 
 def compute(p: Parameters) -> xr.Dataset:

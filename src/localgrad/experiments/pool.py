@@ -28,10 +28,10 @@ def run_experiments(names: Sequence[str], *, quick: bool = False, jobs: int = 1)
     if jobs <= 1:
         yield from (_run_by_name(name, quick) for name in names)
         return
-    # Spawned, not forked: JAX has threads. Backwards, since the long experiments are the last.
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn")  # not forked: JAX has threads
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_become_worker)
     try:
+        # Backwards, since the long experiments are the last.
         tasks = [pool.submit(_run_by_name, name, quick) for name in reversed(names)]
         yield from (task.result() for task in as_completed(tasks))
     except BaseException:

@@ -15,7 +15,7 @@ import jax
 import xarray as xr
 
 from localgrad.experiments.base import Experiment, FigureSpec
-from localgrad.plotting import figure_to_png, figure_to_svg, style
+from localgrad.plotting import figure_to_png, figure_to_svg, fix_layout, style
 from localgrad.report import RenderedFigure, Section
 
 
@@ -51,5 +51,5 @@ def _render(spec: FigureSpec, dataset: xr.Dataset) -> RenderedFigure:
     with style():
         figure = spec.draw(dataset)
         svg = figure_to_svg(figure)
-        figure.set_layout_engine("none")  # laid out now, and the same in both files
+        fix_layout(figure)  # the same in both files, and found once
         return RenderedFigure(spec.name, spec.caption, svg, figure_to_png(figure))
