@@ -1,5 +1,10 @@
 """Every test runs in float64, and Hypothesis draws the same examples each time."""
 
+import os
+
+# Tests compile longer than they compute.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+
 import hypothesis
 import jax
 

@@ -90,6 +90,31 @@ def test_json_is_one_document_and_nothing_else(inject, tmp_path, experiment, sta
     assert json.loads((tmp_path / "claims.json").read_text())["claims"] == document["claims"]
 
 
+def test_jobs_change_nothing_but_the_order_of_progress(tmp_path):
+    """In processes of their own too; the sections stay in report order, the claims the same to the last digit."""
+    names = ("rates", "rule-cube")
+    found = {}
+    for jobs in (1, 2):
+        result = run_process("reproduce", *names, "--quick", "--json", "--jobs", jobs, "--out", tmp_path / str(jobs))
+        assert result.returncode == 0, result.stderr
+        assert {line.split()[1].rstrip(":") for line in result.stderr.splitlines()} == set(names)
+        found[jobs] = json.loads(result.stdout)["claims"]
+    assert found[1] == found[2]
+    assert list(dict.fromkeys(claim["experiment"] for claim in found[2])) == list(names)
+
+
+def test_an_error_in_a_process_is_one_line(tmp_path, monkeypatch):
+    """Here an experiment that cannot be imported, for want of a package."""
+    (tmp_path / "tvb_data.py").write_text("raise ModuleNotFoundError('gone', name='tvb_data')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    result = run_process("reproduce", "connectome", "rule-cube", "--quick", "--jobs", 2, "--out", tmp_path / "out")
+    assert result.returncode == 2
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "tvb-data, which is not installed" in last
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_experiments_list_the_known(tmp_path):
     result = run("reproduce", "rates", "nonsense", "--out", tmp_path / "out")
     assert_one_line_error(result, "unknown experiment nonsense", *experiments.NAMES)

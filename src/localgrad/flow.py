@@ -144,10 +144,14 @@ def learn(
     silent = silent_loss(teacher, horizon=horizon, loss=loss)
     times = _snapshot_times(save_at, duration)
     dtype = jnp.result_type(*students.matrices, *teacher.matrices)  # time too, or diffrax would widen the weights
+    num_steps, settings = 0, Settings(horizon, loss, method, int(max_steps))
     if learning_rate is not None:
-        max_steps = math.ceil(duration / learning_rate * (1 - 8 * float(jnp.finfo(dtype).eps)))
-    settings = Settings(horizon, loss, "steps" if learning_rate is not None else method, int(max_steps))
-    numbers = Scales(silent, duration, learning_rate or 0.0, tolerance, rtol, atol)
+        num_steps = math.ceil(duration / learning_rate * (1 - 8 * float(jnp.finfo(dtype).eps)))
+        capacity = 1024  # in powers of 4, so that many learning rates share one compiled program
+        while capacity < num_steps:
+            capacity *= 4
+        settings = Settings(horizon, loss, "steps", capacity)
+    numbers = Scales(silent, duration, learning_rate or 0.0, num_steps, tolerance, rtol, atol)
     students, given, scales, at = jax.tree.map(lambda x: jnp.asarray(x, dtype), (students, teacher, numbers, times))
     runs = integrate_all(rule, students, given, scales, at, settings)
     return _as_curve(rule, student, teacher, settings, times, runs)

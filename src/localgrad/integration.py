@@ -50,6 +50,7 @@ class Scales(NamedTuple):
     silent_loss: Any
     duration: Any
     learning_rate: Any
+    num_steps: Any  # of that size
     tolerance: Any
     rtol: Any
     atol: Any
@@ -97,15 +98,15 @@ def _integrate(
         exists = loss <= limits.diverged if settings.horizon else _reach(rule, network.W, limits.teacher) < limits.reach
         return _judge(loss, exists, limits, update)
 
-    def has_ended(_: Array, network: LinearRNN, *__: Any, **___: Any) -> Array:
-        return judge(network) != Outcome.UNFINISHED
+    def has_ended(time: Array, network: LinearRNN, *_: Any, **__: Any) -> Array:
+        return (judge(network) != Outcome.UNFINISHED) | (time >= scales.duration)
 
-    solver, controller, first_step = _solver(settings, scales)
+    solver, controller, first_step, end = _solver(settings, scales)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda _, network, __: jax.tree.map(jnp.negative, update_of(network))),
         solver,
         t0=0.0,
-        t1=scales.duration,
+        t1=end,
         dt0=first_step,
         y0=student,
         saveat=diffrax.SaveAt(
@@ -130,18 +131,21 @@ def _integrate(
 _compiled = eqx.filter_jit(_integrate)
 
 
-def _solver(settings: Settings, scales: Scales) -> tuple[Any, Any, Array | None]:
-    """Solver, step size controller and first step."""
+def _solver(settings: Settings, scales: Scales) -> tuple[Any, Any, Array | None, Array]:
+    """Solver, step size controller, first step, and where they are to end."""
     if settings.method == "steps":
-        times = scales.learning_rate * jnp.arange(settings.max_steps + 1)  # not summed up, which would drift
-        return diffrax.Euler(), diffrax.StepTo(times.at[-1].set(scales.duration)), None
+        # As many as the program holds, so that it serves other numbers; `has_ended` stops at the duration. Multiples of
+        # the learning rate, not sums, which would drift; the last step before the duration is what is left.
+        k, rate = jnp.arange(settings.max_steps + 1), scales.learning_rate
+        times = jnp.where(k < scales.num_steps, rate * k, scales.duration + rate * (k - scales.num_steps))
+        return diffrax.Euler(), diffrax.StepTo(times), None, times[-1]
     solver = {
         "stabilized": RungeKuttaChebyshev,
         "explicit": diffrax.Tsit5,
         "implicit": diffrax.Kvaerno5,
     }[settings.method]()
     controller = diffrax.PIDController(scales.rtol, scales.atol, pcoeff=0.2, icoeff=0.4)
-    return solver, controller, 1e-6 * scales.duration
+    return solver, controller, 1e-6 * scales.duration, scales.duration
 
 
 class _Limits(NamedTuple):

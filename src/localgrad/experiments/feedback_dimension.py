@@ -269,7 +269,7 @@ EXPERIMENT = Experiment(
     title="Feedback of more dimensions",
     question="What do output copies and auxiliary readouts buy RFLO, in rank and in loss on the task itself?",
     parameters=Parameters(),
-    quick=Parameters(num_seeds=8, duration=100.0),
+    quick=Parameters(num_seeds=12, duration=100.0),
     compute=compute,
     claims=claims,
     figures=(

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
 from localgrad import experiments
@@ -34,10 +35,13 @@ def run_experiments(names: Sequence[str], *, quick: bool = False, jobs: int = 1)
         # Backwards, since the long experiments are the last.
         tasks = [pool.submit(_run_by_name, name, quick) for name in reversed(names)]
         yield from (task.result() for task in as_completed(tasks))
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            lost = "a process was killed, as happens where memory runs out; try fewer jobs (--jobs 1)"
+            raise ChildProcessError(lost) from None
         raise
     pool.shutdown()
 
