@@ -19,12 +19,13 @@ reproduce: $(VENV)/.reproduce
 quick: $(VENV)/.reproduce
 	$(BIN)/localgrad reproduce --quick --out $(OUT)
 
+# A file stays in one process: it shares compiled programs, and the experiments one quick run.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Without the slow tests.
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

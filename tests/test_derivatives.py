@@ -64,6 +64,21 @@ class TestDerivatives:
         along = sum(jnp.vdot(g, t) for g, t in zip(gradient, tangent, strict=True))
         np.testing.assert_allclose(along, self.along(size, numbers, tangent), rtol=1e-7)
 
+    def test_jacobians_and_hessians_in_every_order(self):
+        """`jax.jacfwd` maps over tangents, and what does not depend on them must stay unmapped."""
+        student, teacher = lg.LinearRNN([[0.7]], [[0.4]], [[0.9]]), lg.LinearRNN([[1.0]], [[0.8]], [[1.0]])
+        update = lambda s: lg.expected_update(lg.RFLO([[0.8]], 0.5), s, teacher)  # noqa: E731
+        forwards, backwards = (jax.tree.leaves(jax.jit(d(update))(student)) for d in (jax.jacfwd, jax.jacrev))
+        assert_close(forwards, backwards, ROUNDING)
+        loss = lambda s: lg.expected_loss(s, teacher)  # noqa: E731
+        hessians = [
+            jax.tree.leaves(jax.jit(outer(inner(loss)))(student))
+            for outer in (jax.jacfwd, jax.jacrev)
+            for inner in (jax.jacfwd, jax.jacrev)
+        ]
+        for hessian in hessians[1:]:
+            assert_close(hessian, hessians[0], ROUNDING)
+
     @pytest.mark.slow
     def test_second_derivative_of_the_loss_is_the_derivative_of_bptt(self):
         student, tangent = network(STUDENT), self.direction(10)

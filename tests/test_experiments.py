@@ -1,6 +1,6 @@
 """The experiments: their claims hold, and can fail; their figures and tables are drawn from the dataset alone.
 
-The whole quick run costs most of a minute, so one fixture makes it once, for the slow tests.
+The whole quick run costs two minutes, so one fixture makes it once, for the slow tests.
 """
 
 import dataclasses
@@ -19,9 +19,6 @@ from localgrad.experiments.teacher_modes import draw_mode_rates, mode_rates
 from localgrad.network import Mode
 from localgrad.plotting import figure_to_png, style
 from localgrad.rules import BPTT, RFLO, TruncatedBPTT
-
-# One worker runs them all, since every worker would make the quick run anew.
-pytestmark = pytest.mark.xdist_group("experiments")
 
 every_experiment = pytest.mark.parametrize("name", experiments.NAMES)
 

@@ -62,19 +62,27 @@ def sum_all_lags(apply: Apply, contraction: Callable[[Any], Array], matrices: An
     Returns the sum and whether it converged (it does not where the spectral radius of `L` is 1 or more).
     """
 
-    def residual(S: Any) -> Any:
-        return jax.tree.map(jnp.subtract, S, apply(matrices, S))
+    # The second unknown, with the equation `flag = 1`, says whether the first was found. Not `has_aux`: `jax.vmap`
+    # then batches what does not depend on the batch, and `jax.jacfwd` fails.
+    def residual(unknowns: Any) -> Any:
+        S, flag = unknowns
+        return jax.tree.map(jnp.subtract, S, apply(matrices, S)), flag
 
-    def solve(_: Any, rhs: Any) -> tuple[Any, Array]:
-        return _squared_smith(apply, contraction, matrices, rhs)
+    def solve(_: Any, rhs: Any) -> Any:
+        S, converged = _squared_smith(apply, contraction, matrices, rhs[0])
+        return S, rhs[1] * converged
 
-    def solve_transposed(_: Any, rhs: Any) -> tuple[Any, Array]:
+    def solve_transposed(_: Any, rhs: Any) -> Any:
         def apply_transposed(powers: Any, Y: Any) -> Any:
             return jax.linear_transpose(lambda S: apply(powers, S), Y)(Y)[0]
 
-        return _squared_smith(apply_transposed, contraction, matrices, rhs)
+        S, converged = _squared_smith(apply_transposed, contraction, matrices, rhs[0])
+        return S, rhs[1] * converged
 
-    return jax.lax.custom_linear_solve(residual, _tie_together(X), solve, solve_transposed, has_aux=True)
+    one = jnp.ones((1, 1), jax.tree.leaves(X)[0].dtype)
+    S, flag = jax.lax.custom_linear_solve(residual, _tie_together((X, one)), solve, solve_transposed)
+    # Both depend on both, formally: else JAX cannot transpose a second time.
+    return jax.tree.map(lambda leaf: leaf + 0 * flag, S), flag[0, 0]
 
 
 def _tie_together(X: Any) -> Any:
@@ -100,7 +108,7 @@ def _squared_smith(apply: Apply, contraction: Callable, matrices: Any, X: Any) -
         return S, powers, contraction(powers), rounds + 1
 
     S, _, size, _ = jax.lax.while_loop(unfinished, double, (X, matrices, contraction(matrices), 0))
-    return S, (size <= tiny).astype(float)
+    return S, (size <= tiny).astype(size.dtype)
 
 
 def sum_first_lags(apply: Apply, matrices: Any, X: Any, lags: int) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from localgrad.plotting import GREY, label_panels, new_figure, rule_style
 
@@ -23,7 +24,7 @@ def draw_limits(data: xr.Dataset) -> Figure:
     axes[2].set(xlabel="η / critical η", ylabel="growth of a perturbation")
     axes[2].axvline(1, color=GREY, linewidth=0.8, zorder=1)
     _name_ticks(axes[1].xaxis, data.learning_rate.values)
-    axes[1].yaxis.set_minor_formatter("")
+    _thirds(axes[1].yaxis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(data.rule))
     label_panels(axes)
     return figure
@@ -47,13 +48,19 @@ def draw_samples(data: xr.Dataset) -> Figure:
     axes[2].set(xlabel="learning rate η", ylabel="mean’s distance from the flow")
     axes[2].set_title(f"N = {int(data.batch_size[-1])}")
     axes[1].xaxis.set_minor_formatter("")
-    for ax in axes[:2]:
-        ax.yaxis.set_minor_formatter("")
+    _thirds(axes[0].yaxis)
+    _thirds(axes[1].yaxis)
     _name_ticks(axes[0].xaxis, data.batch_size.values)
     _name_ticks(axes[2].xaxis, data.sampled_rate.values)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(data.rule))
     label_panels(axes)
     return figure
+
+
+def _thirds(axis: Any) -> None:
+    """Ticks at 1 and 3 of every decade, for an axis of one or two."""
+    axis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.set_minor_formatter("")
 
 
 def _name_ticks(axis: Any, values: np.ndarray) -> None:

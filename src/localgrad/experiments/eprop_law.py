@@ -32,23 +32,16 @@ Source: docs/theory.md, section 9; Zolotarev 1877; Fisher & Micchelli 1980; Beck
 from typing import Any
 
 import numpy as np
+from scipy.special import ellipk, ellipkm1
 
 CLOSEST = 1.03
 """The least `r'/r` that `certified_blocks` tries: what lies beyond 512 lags is then below 1e-13 of the sum."""
 
 
-def _mean(a: Any, b: Any) -> Any:
-    """The arithmetic–geometric mean; `K(t) = π/(2 agm(1, √(1−t²)))`."""
-    for _ in range(12):
-        a, b = (a + b) / 2, np.sqrt(a * b)
-    return a
-
-
 def modulus(t: Any) -> np.ndarray:
     """`μ(t) = (π/2) K(√(1−t²))/K(t)` for `t` in [0, 1): the fall of `log σ` per `o` singular values."""
-    t = np.asarray(t, dtype=float)
-    with np.errstate(divide="ignore"):
-        return np.where(t == 0, np.inf, np.pi / 2 * _mean(1, np.sqrt(1 - t * t)) / _mean(1, np.where(t == 0, 1, t)))
+    m = np.square(t)  # SciPy's parameter
+    return np.pi / 2 * ellipkm1(m) / ellipk(m)
 
 
 def diameter(d: np.ndarray, r: Any) -> Any:
