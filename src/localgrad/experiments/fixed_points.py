@@ -259,7 +259,7 @@ EXPERIMENT = Experiment(
     title="Where learning comes to rest",
     question="Which fixed points does each rule have, and does a search that knows none of them find others?",
     parameters=Parameters(),
-    quick=Parameters(teachers=Parameters.teachers[:2], num_starts=200, num_points=500),
+    quick=Parameters(teachers=Parameters.teachers[:1], num_starts=400, num_points=500),
     compute=compute,
     claims=claims,
     figures=(

@@ -19,6 +19,12 @@ from localgrad import experiments
 if TYPE_CHECKING:
     from localgrad.report import Section
 
+# These first, or a process would be left alone with one of them in the end.
+_LONGEST = (
+    "rank", "double-limit", "real-teachers", "feedback-dimension", "emergent-alignment", "eprop-rank", "fixed-points",
+    "detours", "equivalence", "limits",
+)  # fmt: skip
+
 
 def run_experiments(names: Sequence[str], *, quick: bool = False, jobs: int = 1) -> Iterator[Section]:
     """The sections of experiments as they are finished, with more than one job in no particular order.
@@ -32,8 +38,8 @@ def run_experiments(names: Sequence[str], *, quick: bool = False, jobs: int = 1)
     context = multiprocessing.get_context("spawn")  # not forked: JAX has threads
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_become_worker)
     try:
-        # Backwards, since the long experiments are the last.
-        tasks = [pool.submit(_run_by_name, name, quick) for name in reversed(names)]
+        in_turn = sorted(names, key=lambda name: _LONGEST.index(name) if name in _LONGEST else len(_LONGEST))
+        tasks = [pool.submit(_run_by_name, name, quick) for name in in_turn]
         yield from (task.result() for task in as_completed(tasks))
     except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
