@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 from localgrad import experiments
+from localgrad.experiments import pool
 from localgrad.experiments.base import Claim
 from localgrad.experiments.teacher_modes import draw_mode_rates, mode_rates
 from localgrad.network import Mode
@@ -89,6 +90,11 @@ def test_what_is_expected_is_said():
 
 
 # --- what every experiment is ----------------------------------------------------------------------------------------
+
+
+def test_groups_hold_every_experiment_once():
+    assert sorted(name for group in pool._grouped(experiments.NAMES) for name in group) == sorted(experiments.NAMES)
+    assert pool._grouped(["rates", "eprop-rank", "rank"]) == [["rank", "eprop-rank"], ["rates"]]
 
 
 @every_experiment

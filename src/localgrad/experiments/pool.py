@@ -19,10 +19,11 @@ from localgrad import experiments
 if TYPE_CHECKING:
     from localgrad.report import Section
 
-# These first, or a process would be left alone with one of them in the end.
-_LONGEST = (
-    "rank", "double-limit", "real-teachers", "feedback-dimension", "emergent-alignment", "eprop-rank", "fixed-points",
-    "detours", "equivalence", "limits",
+# What shares compiled programs stays in one process. The longest first, or a process would be left alone with one of
+# them in the end; then all others.
+_GROUPS = (
+    ("rank", "eprop-rank"), ("double-limit",), ("real-teachers",), ("feedback-dimension",), ("emergent-alignment",),
+    ("fixed-points",), ("detours",), ("equivalence",), ("limits",),
 )  # fmt: skip
 
 
@@ -38,9 +39,9 @@ def run_experiments(names: Sequence[str], *, quick: bool = False, jobs: int = 1)
     context = multiprocessing.get_context("spawn")  # not forked: JAX has threads
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_become_worker)
     try:
-        in_turn = sorted(names, key=lambda name: _LONGEST.index(name) if name in _LONGEST else len(_LONGEST))
-        tasks = [pool.submit(_run_by_name, name, quick) for name in in_turn]
-        yield from (task.result() for task in as_completed(tasks))
+        tasks = [pool.submit(_run_group, group, quick) for group in _grouped(names)]
+        for task in as_completed(tasks):
+            yield from task.result()
     except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
@@ -50,6 +51,17 @@ def run_experiments(names: Sequence[str], *, quick: bool = False, jobs: int = 1)
             raise ChildProcessError(lost) from None
         raise
     pool.shutdown()
+
+
+def _grouped(names: Sequence[str]) -> list[list[str]]:
+    """The names in groups, in the order in which to run them."""
+    known = [[name for name in group if name in names] for group in _GROUPS]
+    others = [[name] for name in names if not any(name in group for group in _GROUPS)]
+    return [group for group in (*known, *others) if group]
+
+
+def _run_group(names: Sequence[str], quick: bool) -> list[Section]:
+    return [_run_by_name(name, quick) for name in names]
 
 
 def _run_by_name(name: str, quick: bool) -> Section:
