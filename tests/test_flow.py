@@ -27,9 +27,9 @@ from scipy.integrate import solve_ivp
 import localgrad as lg
 from localgrad import integration
 from localgrad.analysis.stability import optimal_mode
+from localgrad.general_form import in_general_form
 from localgrad.network import align_matrix
 from localgrad.outcomes import Outcome
-from localgrad.rules import in_general_form
 
 # Weaker weights than those of the other tests: learning is then slow enough to look at.
 WEAK_STUDENT = (0.5 * STUDENT[0], STUDENT[1], 0.5 * STUDENT[2])

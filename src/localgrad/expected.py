@@ -14,12 +14,14 @@ Source: docs/theory.md, sections 1–3.
 from functools import partial
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from localgrad.closed_form import closed_form_loss, closed_form_update
+from localgrad.general_form import in_compiled_form
 from localgrad.lagwise import Lags, lags_of, loss_by_lags, update_by_lags
 from localgrad.network import LinearRNN, spectral_radius
 from localgrad.rules import Rule
@@ -117,7 +119,8 @@ def silent_loss(teacher: LinearRNN, *, horizon: int | None = None, loss: Loss = 
 
     **Raises:** `ValueError` as `expected_loss`, and for a teacher without output, which leaves losses without a unit.
     """
-    value = expected_loss(jax.tree.map(jnp.zeros_like, teacher), teacher, horizon=horizon, loss=loss)
+    silent = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), teacher)
+    value = expected_loss(silent, teacher, horizon=horizon, loss=loss)
     if not isinstance(value, jax.core.Tracer) and not value > 0:
         within = "" if horizon is None else f" within {horizon} steps"
         raise ValueError(f"the teacher's output is 0{within}, so there is nothing to learn; check A and B")
@@ -169,6 +172,7 @@ def _compiled_update(
 
 
 _compiled_loss = jax.jit(_loss)
+_propagator = eqx.filter_jit(lambda rule, W: rule.propagator(W))
 
 
 def _split_rule(rule: Rule) -> tuple[Any, Any, Any]:
@@ -271,7 +275,7 @@ def _check_reach(rule: Rule | None, student: LinearRNN, teacher: LinearRNN) -> N
             )
     if rule is None or rule.lags is not None:
         return
-    M = rule.propagator(student.W)
+    M = _propagator(in_compiled_form(rule, *student.sizes[:2]), student.W)
     carried = float(jnp.abs(M).max()) if is_elementwise(M) else spectral_radius(M)
     if carried * max(radii.values()) >= 1 - 1e-15:
         raise ValueError(

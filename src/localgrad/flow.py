@@ -13,7 +13,6 @@ Source: docs/theory.md, sections 3, 8 and 9.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from localgrad.analysis.aligning import Alignment, alignment
 from localgrad.analysis.ranks import SingularSpectrum, singular_spectrum
 from localgrad.expected import Loss, check_update, silent_loss
 from localgrad.integration import Scales, Settings, integrate_all, of_seed
-from localgrad.network import LinearRNN, conserved_quantity
+from localgrad.network import LinearRNN, conserved_quantity, spectral_radius
 from localgrad.outcomes import Outcome
 from localgrad.rules import Rule
 
@@ -85,7 +84,7 @@ class LearningCurve:
         BPTT conserves it, so that for BPTT this is the integrator's error; other rules do move it.
         """
         Q = np.asarray(conserved_quantity(self.snapshots))
-        start = np.asarray(conserved_quantity(self.initial))[..., None, :, :]
+        start = np.asarray(conserved_quantity(jax.tree.map(np.asarray, self.initial)))[..., None, :, :]
         size = sum(np.sum(np.asarray(x) ** 2, axis=(-2, -1)) for x in self.snapshots.matrices)
         return np.linalg.norm(Q - start, axis=(-2, -1)) / np.maximum(size, np.finfo(float).tiny)
 
@@ -144,15 +143,15 @@ def learn(
     silent = silent_loss(teacher, horizon=horizon, loss=loss)
     times = _snapshot_times(save_at, duration)
     dtype = jnp.result_type(*students.matrices, *teacher.matrices)  # time too, or diffrax would widen the weights
-    num_steps, settings = 0, Settings(horizon, loss, method, int(max_steps))
+    settings = Settings(horizon, loss, method, int(max_steps))
     if learning_rate is not None:
-        num_steps = math.ceil(duration / learning_rate * (1 - 8 * float(jnp.finfo(dtype).eps)))
         capacity = 1024  # in powers of 4, so that many learning rates share one compiled program
-        while capacity < num_steps:
+        while capacity * learning_rate < duration:
             capacity *= 4
         settings = Settings(horizon, loss, "steps", capacity)
-    numbers = Scales(silent, duration, learning_rate or 0.0, num_steps, tolerance, rtol, atol)
-    students, given, scales, at = jax.tree.map(lambda x: jnp.asarray(x, dtype), (students, teacher, numbers, times))
+    radius = spectral_radius(teacher.W)
+    numbers = Scales(silent, radius, duration, learning_rate or 0.0, tolerance, rtol, atol)
+    students, given, scales, at = jax.tree.map(lambda x: np.asarray(x, dtype), (students, teacher, numbers, times))
     runs = integrate_all(rule, students, given, scales, at, settings)
     return _as_curve(rule, student, teacher, settings, times, runs)
 
@@ -227,4 +226,5 @@ def _as_batch(student: LinearRNN) -> LinearRNN:
     leading = {x.shape[:-2] for x in student.matrices} if isinstance(student, LinearRNN) else set()
     if len(leading) != 1 or any(len(axes) > 1 or 0 in axes for axes in leading):
         raise ValueError("the student must be a LinearRNN, or a batch of them with one leading axis in A, W and B")
-    return student if student.W.ndim == 3 else jax.tree.map(lambda x: x[None], student)
+    # NumPy's arrays, since taking one of JAX's apart compiles a program for each piece
+    return jax.tree.map(lambda x: np.asarray(x) if x.ndim == 3 else np.asarray(x)[None], student)

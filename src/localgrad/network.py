@@ -229,20 +229,21 @@ def random_network(
     if spectral_radius is not None and not spectral_radius >= 0:
         raise ValueError(f"spectral_radius must not be negative, got {spectral_radius}")
     key_a, key_w, key_b = jax.random.split(key, 3)
-    W = scale * _normal(key_w, (hidden, hidden)) / np.sqrt(hidden)
+    W = _normal(key_w, (hidden, hidden), scale / np.sqrt(hidden))
     if spectral_radius is not None:
         W = W * (spectral_radius / jnp.abs(jnp.linalg.eigvals(W)).max())
-    A = scale * _normal(key_a, (output, hidden)) / np.sqrt(hidden)
-    B = scale * _normal(key_b, (hidden, input)) / np.sqrt(input)
+    A = _normal(key_a, (output, hidden), scale / np.sqrt(hidden))
+    B = _normal(key_b, (hidden, input), scale / np.sqrt(input))
     return LinearRNN(A, W, B)
 
 
-def _normal(key: PRNGKeyArray, shape: tuple[int, int]) -> Array:
-    """The numbers of `jax.random.normal`, whose programs compile slowly, from one program for many shapes.
+def _normal(key: PRNGKeyArray, shape: tuple[int, int], deviation: float) -> Array:
+    """The numbers of `jax.random.normal`, times their standard deviation, from one program for many shapes.
 
-    A long array begins with the numbers of a short one (`jax_threefry_partitionable`, the default of JAX).
+    JAX compiles one for each, slowly. A long array begins with the numbers of a short one
+    (`jax_threefry_partitionable`, the default of JAX).
     """
     count, capacity = shape[0] * shape[1], 256
     while capacity < count:
         capacity *= 4
-    return jax.random.normal(key, (capacity,))[:count].reshape(shape)
+    return (deviation * jax.random.normal(key, (capacity,)))[:count].reshape(shape)

@@ -25,13 +25,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-
-# Up to this many hidden units all rules share one compiled program: 5 s saved a rule, up to twice the time a step.
-_SHARED_UP_TO = 128
 
 
 class Feedback(eqx.Module):
@@ -139,34 +135,6 @@ class Rule(eqx.Module):
         terms = ((self.propagator.full, "J"), (self.propagator.diagonal, "diag J"), (decay, identity))
         lags = "all lags" if self.lags is None else f"{self.lags} lag{'s' * (self.lags > 1)}"
         return f"{self.name}: F = {F}, M = {_describe_terms(*terms)}, {lags}"
-
-
-def in_general_form(rule: Rule, output: int, hidden: int) -> Rule:
-    """The same rule with every term present as a float: rules of this form differ in numbers only.
-
-    So one compiled program serves them all; the price is that every propagator is dense. A rule of one lag is the one
-    with `M = 0`, since `M⁰ = I`. For networks of `output` and `hidden` units; leading axes of the feedback stay.
-    """
-    one_lag = rule.lags == 1
-    feedback, propagator = rule.feedback, Propagator() if one_lag else rule.propagator
-
-    def number(value: Any, shape: tuple[int, ...] = ()) -> np.ndarray:  # NumPy's, which compiles nothing
-        value = np.asarray(0.0 if value is None else value, dtype=float)
-        return np.broadcast_to(value, np.broadcast_shapes(value.shape, shape))
-
-    full, diagonal, decay = number(propagator.full), number(propagator.diagonal), number(propagator.decay, (hidden,))
-    terms = Feedback(number(feedback.symmetric), number(feedback.fixed, (output, hidden)))
-    return Rule(terms, Propagator(full, diagonal, decay), None if one_lag else rule.lags, name="")
-
-
-def in_compiled_form(rule: Rule, output: int, hidden: int) -> Rule:
-    """The rule as it is best compiled: where networks are small in general form, else with a structure of its own.
-
-    Numbers become arrays, so that a new decay does not compile anew; whole ones (the 1 of `M = J`) shape the program.
-    """
-    if hidden <= _SHARED_UP_TO:
-        return in_general_form(rule, output, hidden)
-    return jax.tree.map(lambda x: x if isinstance(x, int) else jnp.asarray(x), rule)
 
 
 def _as_feedback(value: Any) -> Feedback:

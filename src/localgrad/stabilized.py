@@ -33,14 +33,13 @@ _REACH = 0.34
 _SAFETY = 1.2
 # More stages than this would be a step far too long for its accuracy; the step is rejected and shortened instead.
 _MAX_STAGES = 500
-_POWER_STEPS_AT_START = 12
 
 
 class _Memory(NamedTuple):
     """What a step hands to the next: the slope, and the fastest direction with its rate."""
 
     slope: Any
-    direction: Any  # of norm 1
+    direction: Any
     rate: Array  # per unit of time: the flow's spectral radius
 
 
@@ -86,10 +85,8 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver):
         return 3
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> _Memory:
-        """Slope and spectral radius at the start."""
-        flow = lambda y: terms.vf(t0, y, args)  # noqa: E731
-        memory = _Memory(y0, _normalised(y0), jnp.zeros_like(_norm(y0)))
-        return jax.lax.fori_loop(0, _POWER_STEPS_AT_START, lambda _, memory: _look_around(flow, y0, memory), memory)
+        """The slope at the start; the first step is tiny, so that the spectral radius may still be found on the way."""
+        return _look_around(lambda y: terms.vf(t0, y, args), y0, _Memory(y0, y0, jnp.zeros_like(_norm(y0))))
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
         """The flow itself."""
@@ -147,13 +144,14 @@ def _look_around(flow: Callable, y: Any, memory: _Memory) -> _Memory:
     """The slope at `y`, and one step of the power method on the flow's Jacobian there, by a difference quotient."""
     scale = jnp.maximum(_norm(y), 1e-3)  # a silent network has no scale of its own
     shift = scale * jnp.sqrt(jnp.finfo(scale.dtype).eps)
-    both = jax.tree.map(lambda x, v: jnp.stack([x, x + shift * v]), y, memory.direction)
+    direction = _normalised(memory.direction)  # where none is known, all the same
+    both = jax.tree.map(lambda x, v: jnp.stack([x, x + shift * v]), y, direction)
     slopes = jax.vmap(flow)(both)
     slope, image = (jax.tree.map(select, slopes) for select in (lambda f: f[0], lambda f: (f[1] - f[0]) / shift))
     rate = _norm(image)
     # Next to the border of stability the shifted flow may not exist; the old estimate then serves on.
     usable = jnp.isfinite(rate) & (rate > 0)
-    direction = jax.tree.map(lambda new, old: jnp.where(usable, new, old), _normalised(image), memory.direction)
+    direction = jax.tree.map(lambda new, old: jnp.where(usable, new, old), image, direction)
     return _Memory(slope, direction, jnp.where(usable, rate, memory.rate))
 
 

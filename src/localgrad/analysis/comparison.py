@@ -23,8 +23,9 @@ import numpy as np
 
 from localgrad.analysis.values import cosine
 from localgrad.expected import Loss, check_rule, expected_update
+from localgrad.general_form import in_compiled_form
 from localgrad.network import LinearRNN
-from localgrad.rules import BPTT, Rule, in_compiled_form
+from localgrad.rules import BPTT, Rule
 
 
 class Agreement(NamedTuple):

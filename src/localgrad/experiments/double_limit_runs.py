@@ -1,6 +1,6 @@
 r"""The exact runs of `double_limit.py`: one problem under every rule, its exact flow, finite horizons and steps.
 
-All steps are `θ ← θ − η Δθ`; all rules are in the form that shares one compiled program (`rules.in_general_form`).
+All steps are `θ ← θ − η Δθ`; all rules are in the form that shares one compiled program (`general_form.py`).
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ from jax.flatten_util import ravel_pytree
 
 from localgrad.expected import Loss, expected_loss, expected_update
 from localgrad.flow import learn
+from localgrad.general_form import in_general_form
 from localgrad.network import LinearRNN, random_network, spectral_radius
-from localgrad.rules import BPTT, RFLO, EProp, Rule, TruncatedBPTT, in_general_form
+from localgrad.rules import BPTT, RFLO, EProp, Rule, TruncatedBPTT
 
 _LARGEST = 1e12
 """Growth that is written down for runs that overflow."""

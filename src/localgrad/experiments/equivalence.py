@@ -6,7 +6,7 @@ rule and nothing else.
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from localgrad.expected import expected_update
 from localgrad.experiments.base import Claim, Experiment, FigureSpec
-from localgrad.modes import align_rule, mode_update, project_modes
+from localgrad.general_form import in_general_form
+from localgrad.modes import align_rule, field, mode_update, project_modes
 from localgrad.network import Frames, LinearRNN, Mode, aligned_network, random_frames
 from localgrad.plotting import PALETTE, label_panels, new_figure
 from localgrad.rules import BPTT, RFLO, EProp, FeedbackAlignment, Rule, TruncatedBPTT
@@ -90,21 +91,29 @@ def _learn(p: Parameters, rule: Rule, teacher: Mode) -> tuple[np.ndarray, np.nda
     count = len(teacher.w)
     start = Mode(np.full(count, 0.5), np.full(count, 0.5), np.zeros(count))
     frames = _frames(p, rule, 0)
-    teacher_network, network_rule = aligned_network(teacher, frames), align_rule(rule, frames)
-
-    def step(network: LinearRNN, _: None) -> tuple[LinearRNN, Mode]:
-        update = expected_update(network_rule, network, teacher_network)
-        network = jax.tree.map(lambda x, dx: x - p.learning_rate * dx, network, update)
-        modes = project_modes(network, frames)
-        return network, Mode(*(x[:count] for x in modes))
-
-    final, path = jax.jit(lambda x: jax.lax.scan(step, x, None, length=p.num_steps))(aligned_network(start, frames))
+    networks = [aligned_network(modes, frames) for modes in (start, teacher)]
+    network_rule = in_general_form(align_rule(rule, frames), p.output, p.hidden)  # rules share a program
+    final, path = _descend(network_rule, *networks, frames, p.learning_rate, p.num_steps)
     mode, mode_path = start, []
     for _ in range(p.num_steps):
-        update = mode_update(rule, mode, teacher)
+        update = field(rule, mode, teacher)
         mode = Mode(*(x - p.learning_rate * dx for x, dx in zip(mode, update, strict=True)))
         mode_path.append(np.stack(mode))
-    return np.stack(path), np.stack(mode_path, axis=1), _off_diagonal(final, frames, count)
+    return np.stack(path)[..., :count], np.stack(mode_path, axis=1), _off_diagonal(final, frames, count)
+
+
+@partial(jax.jit, static_argnames="num_steps")
+def _descend(
+    rule: Rule, start: LinearRNN, teacher: LinearRNN, frames: Frames, learning_rate: float, num_steps: int
+) -> tuple[LinearRNN, Mode]:
+    """The network after so many steps, and its modes after each, with a leading axis `"step"`."""
+
+    def step(network: LinearRNN, _: None) -> tuple[LinearRNN, Mode]:
+        update = expected_update(rule, network, teacher)
+        network = jax.tree.map(lambda x, dx: x - learning_rate * dx, network, update)
+        return network, project_modes(network, frames)
+
+    return jax.lax.scan(step, start, None, length=num_steps)
 
 
 def compute(p: Parameters) -> xr.Dataset:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from localgrad.analysis.trajectories import learn_mode
 from localgrad.expected import expected_update
 from localgrad.experiments.base import Claim, Experiment, FigureSpec
+from localgrad.general_form import in_general_form
 from localgrad.modes import field
 from localgrad.network import LinearRNN, Mode
 from localgrad.plotting import label_panels, new_figure, rule_style
@@ -41,16 +42,12 @@ def _as_network(mode: Mode) -> LinearRNN:
     return LinearRNN(*(np.array([[x]]) for x in (mode.a, mode.w, mode.b)))
 
 
-def _as_network_rule(rule: Rule) -> Rule:
-    fixed = rule.feedback.fixed
-    return rule if fixed is None else Rule(np.array([[fixed]]), rule.propagator, rule.lags, name=rule.name)
-
-
 def _horizon_error(p: Parameters, rule: Rule, horizon: int, loss: str) -> float:
     """Distance of the finite-horizon update of a one-unit network from the mode equations', relative to the latter."""
     student, teacher = Mode(*p.student), Mode(*p.teacher)
     networks = (_as_network(student), _as_network(teacher))
-    update = expected_update(_as_network_rule(rule), *networks, horizon=horizon, loss=loss)  # type: ignore[arg-type]
+    network_rule = in_general_form(rule, 1, 1)  # one compiled program for all
+    update = expected_update(network_rule, *networks, horizon=horizon, loss=loss)  # type: ignore[arg-type]
     limit = np.array(field(rule, student, teacher))
     found = np.array([update.A[0, 0], update.B[0, 0], update.W[0, 0]])
     return float(np.linalg.norm(found - limit) / np.linalg.norm(limit))

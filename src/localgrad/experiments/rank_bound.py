@@ -16,8 +16,9 @@ import numpy as np
 
 from localgrad.analysis.ranks import singular_spectrum
 from localgrad.expected import Loss, expected_update
+from localgrad.general_form import in_general_form
 from localgrad.network import Frames, LinearRNN, Mode, align_matrix, aligned_network
-from localgrad.rules import BPTT, RFLO, Rule, in_general_form
+from localgrad.rules import BPTT, RFLO, Rule
 from localgrad.trainer import Trainer
 
 UPDATES: tuple[tuple[str, Any, Loss], ...] = (
