@@ -4,7 +4,6 @@ All steps are `θ ← θ − η Δθ`; all rules are in the form that shares one
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from localgrad.expected import Loss, expected_loss, expected_update
 from localgrad.flow import learn
 from localgrad.general_form import in_general_form
+from localgrad.lagwise import Lags, lags_of, update_by_lags
 from localgrad.network import LinearRNN, random_network, spectral_radius
 from localgrad.rules import BPTT, RFLO, EProp, Rule, TruncatedBPTT
 
@@ -105,16 +105,22 @@ def distance(networks: LinearRNN, others: LinearRNN) -> np.ndarray:
     return np.linalg.norm(flat(networks) - flat(others), axis=-1)
 
 
-@partial(jax.jit, static_argnames="horizon")
+@jax.jit
 def _descend(
-    rules: Rule, students: LinearRNN, teacher: LinearRNN, rates: Any, num_steps: Any, horizon: int | None = None
+    rules: Rule, students: LinearRNN, teacher: LinearRNN, rates: Any, num_steps: Any, lags: Lags
 ) -> tuple[LinearRNN, Any]:
     """Each student after so many steps of its size under its rule, and its loss for an infinite horizon."""
 
+    def update(rule: Rule, network: LinearRNN) -> LinearRNN:
+        if lags.num_blocks is None:
+            return expected_update(rule, network, teacher)
+        # As `expected_update` does; there the horizon is a number, and every number compiled anew.
+        F, M = rule.feedback(network.A), rule.propagator(network.W)
+        return update_by_lags(network, teacher, F, M, rule.lags, lags)[0]
+
     def run(rule: Rule, student: LinearRNN, rate: Any, count: Any) -> tuple[LinearRNN, Any]:
         def step(_: Any, network: LinearRNN) -> LinearRNN:
-            update = expected_update(rule, network, teacher, horizon=horizon)
-            return jax.tree.map(lambda x, change: x - rate * change, network, update)
+            return jax.tree.map(lambda x, change: x - rate * change, network, update(rule, network))
 
         network = jax.lax.fori_loop(0, count, step, student)
         return network, expected_loss(network, teacher)
@@ -196,7 +202,8 @@ def _descend_all(
 ) -> tuple[LinearRNN, np.ndarray]:
     shape = (len(problem.names),)
     rates, counts = np.broadcast_to(np.asarray(rates, float), shape), np.broadcast_to(np.asarray(counts, int), shape)
-    networks, losses = _descend(problem.rules, students, problem.teacher, rates, counts, horizon)
+    lags = lags_of(horizon, "final", float)
+    networks, losses = _descend(problem.rules, students, problem.teacher, rates, counts, lags)
     return networks, np.asarray(losses)
 
 
