@@ -45,7 +45,7 @@ class Parameters:
     seeds: int = 8
     stride: int = 3  # of the snapshots at which updates are looked at
     duration: float = 100.0
-    max_steps: int = 300  # this and the sizes as in the experiment "rank": one compiled program serves both
+    max_steps: int = 2000  # this and the sizes as in the experiment "rank": one compiled program serves both
     seed: int = 0
 
 

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from localgrad.analysis.ranks import singular_spectrum
 from localgrad.expected import expected_loss, silent_loss
 from localgrad.experiments.base import Claim, Experiment, FigureSpec
-from localgrad.experiments.gaussian_networks import gaussian_weights, random_teacher, scaled
+from localgrad.experiments.gaussian_networks import gaussian_weights, out_of_steps, random_teacher, scaled
 from localgrad.flow import learn
 from localgrad.network import LinearRNN
 from localgrad.outcomes import Outcome
@@ -55,7 +55,7 @@ class Parameters:
     auxiliary_scale: float = 1.0
     num_seeds: int = 20
     duration: float = 1000.0
-    max_steps: int = 300
+    max_steps: int = 2000
     snapshots: int = 25
     thresholds: tuple[float, ...] = (0.1, 0.05, 0.01)
     seed: int = 0
@@ -109,6 +109,7 @@ def _run(
     values = spectrum.W.singular_values
     return {
         "outcome": np.asarray(curve.outcome, dtype=int),
+        "cut": out_of_steps(curve, p.duration),
         "loss": _task_loss(curve.snapshots, teacher),
         "agreement": _agreement(np.asarray(students.A), np.asarray(rule.feedback.fixed)),
         "rank": spectrum.W.rank,
@@ -257,10 +258,10 @@ def table(data: xr.Dataset) -> list[list[str]]:
             loss, diverged = runs.loss.isel(time=-1), runs.outcome == Outcome.DIVERGED
             counts = [f"{int(((loss <= t) & ~diverged).sum())} of {len(loss)}" for t in data.threshold.values]
             numbers = f"{int(runs['rank'].max())}", f"{float(runs.participation.median()):.2f}"
-            rows.append([str(setting), str(name), *numbers, *counts, f"{int(diverged.sum())} of {len(loss)}",
-                         f"{float(loss.median()):.2g}"])  # fmt: skip
+            ends = [f"{int(how.sum())} of {len(loss)}" for how in (diverged, runs.cut)]
+            rows.append([str(setting), str(name), *numbers, *counts, *ends, f"{float(loss.median()):.2g}"])
     reached = [f"loss ≤ {100 * t:g} %" for t in data.threshold.values]
-    header = ["setting", "outputs", "rank", "participation ratio", *reached, "diverged", "median loss"]
+    header = ["setting", "outputs", "rank", "participation ratio", *reached, "diverged", "out of steps", "median loss"]
     return [header, *rows]
 
 

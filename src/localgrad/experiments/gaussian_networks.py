@@ -1,11 +1,13 @@
-"""Gaussian students and teachers with one input, for the experiments on rank and on feedback.
+"""Gaussian students and teachers with one input, for the experiments on rank and feedback, and which runs were cut.
 
 Drawn with NumPy, whose numbers do not depend on a compiled program.
 """
 
 import numpy as np
 
+from localgrad.flow import LearningCurve
 from localgrad.network import LinearRNN, spectral_radius
+from localgrad.outcomes import Outcome
 
 
 def gaussian_weights(rng: np.random.Generator, leading: tuple[int, ...], outputs: int, hidden: int) -> LinearRNN:
@@ -25,3 +27,8 @@ def random_teacher(rng: np.random.Generator, hidden: int, radius: float) -> Line
     """One Gaussian network with one input and output, `W` scaled to the spectral radius."""
     A, W, B = gaussian_weights(rng, (), 1, hidden).matrices
     return LinearRNN(A, W * (radius / spectral_radius(W)), B)
+
+
+def out_of_steps(curve: LearningCurve, duration: float) -> np.ndarray:
+    """Which runs of a batch used up their steps before the time was over: their losses are not those of that time."""
+    return (np.asarray(curve.outcome) == Outcome.UNFINISHED) & (curve.time[:, -1] < duration)

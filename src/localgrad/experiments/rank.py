@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from localgrad.analysis.ranks import singular_spectrum
 from localgrad.expected import silent_loss
 from localgrad.experiments.base import Claim, Experiment, FigureSpec
-from localgrad.experiments.gaussian_networks import gaussian_weights, random_teacher, scaled
+from localgrad.experiments.gaussian_networks import gaussian_weights, out_of_steps, random_teacher, scaled
 from localgrad.experiments.rank_bound import UPDATES, BoundParameters, bound_of_rank
 from localgrad.experiments.rank_counts import table
 from localgrad.flow import learn
@@ -57,7 +57,7 @@ class Parameters:
     largest_radius: float = 0.9
     num_seeds: int = 20
     duration: float = 1000.0
-    max_steps: int = 300
+    max_steps: int = 2000
     thresholds: tuple[float, ...] = (0.1, 0.05, 0.01)
     seed: int = 0
     bound: BoundParameters = field(default_factory=BoundParameters)
@@ -83,11 +83,11 @@ def compute(p: Parameters) -> xr.Dataset:
         by_teacher.append([_outcome(rule, students, other, float(silent_loss(other)), p) for rule in rules])
     counted = {
         f"{key}_by_teacher": (("teacher", "rule", "seed"), np.array([[run[key] for run in row] for row in by_teacher]))
-        for key in ("outcome", "loss")
+        for key in ("outcome", "cut", "loss")
     }
     return xr.Dataset(
-        _stacked(main, "rule", ("outcome", "loss", "participation", "rank", "singular_values"))
-        | {f"variant_{k}": v for k, v in _stacked(variants, "variant", ("outcome", "loss")).items()}
+        _stacked(main, "rule", ("outcome", "cut", "loss", "participation", "rank", "singular_values"))
+        | {f"variant_{k}": v for k, v in _stacked(variants, "variant", ("outcome", "cut", "loss")).items()}
         | {"variant_numbers": (("variant", "number"), np.array([numbers for _, *numbers in p.variants]))}
         | counted
         | bound_of_rank(p.bound),
@@ -111,6 +111,7 @@ def _outcome(rule: Rule, students: LinearRNN, teacher: LinearRNN, silent: float,
     values = spectrum.W.singular_values
     return {
         "outcome": np.asarray(curve.outcome, dtype=int),
+        "cut": out_of_steps(curve, p.duration),
         "loss": curve.loss[:, -1] / silent,
         "participation": spectrum.W.participation_ratio,
         "rank": np.stack([spectrum.W.rank, spectrum.B.rank]),

@@ -4,20 +4,23 @@ import xarray as xr
 
 from localgrad.outcomes import Outcome
 
+_COUNTED = ("loss", "outcome", "cut")
+"""What of the runs is counted here, as `rank.py` names it."""
+
 
 def table(data: xr.Dataset) -> list[list[str]]:
     """How the runs of every rule ended, those of RFLO and e-prop with other numbers, and those with other teachers."""
     header = ["rule", "scale", "ŵ", "scale of R", *(f"loss ≤ {100 * t:g} %" for t in data.threshold.values), "diverged",
-              "median loss"]  # fmt: skip
+              "out of steps", "median loss"]  # fmt: skip
     fixed = [f"{data.attrs['scale']:g}", f"{data.attrs['decay']:g}", f"{data.attrs['feedback_scale']:g}"]
-    rows = [_row(data, str(name), fixed, data.loss.sel(rule=name), data.outcome.sel(rule=name))
+    rows = [_row(data, str(name), fixed, *(data[key].sel(rule=name) for key in _COUNTED))
             for name in data.rule.values]  # fmt: skip
     for i, name in enumerate(data.variant.values):
         numbers = [f"{float(x):g}" for x in data.variant_numbers[i]]
-        rows.append(_row(data, str(name), numbers, data.variant_loss[i], data.variant_outcome[i]))
+        rows.append(_row(data, str(name), numbers, *(data[f"variant_{key}"][i] for key in _COUNTED)))
     for name in data.rule.values if data.sizes["teacher"] > 1 else ():
-        loss, outcome = data.loss_by_teacher.sel(rule=name), data.outcome_by_teacher.sel(rule=name)
-        each = [_row(data, str(name), fixed, *ends) for ends in zip(loss, outcome, strict=True)]
+        ends = [data[f"{key}_by_teacher"].sel(rule=name) for key in _COUNTED]
+        each = [_row(data, str(name), fixed, *of_teacher) for of_teacher in zip(*ends, strict=True)]
         counts = [_range(cells) for cells in list(zip(*each, strict=True))[4:]]
         rows.append([f"{name}, {len(each)} teachers", *each[0][1:4], *counts])
     return [header, *rows]
@@ -30,10 +33,12 @@ def _range(cells: tuple[str, ...]) -> str:
     return high if low == high else f"{low.split()[0]}–{high}"
 
 
-def _row(data: xr.Dataset, name: str, numbers: list[str], loss: xr.DataArray, outcome: xr.DataArray) -> list[str]:
+def _row(
+    data: xr.Dataset, name: str, numbers: list[str], loss: xr.DataArray, outcome: xr.DataArray, cut: xr.DataArray
+) -> list[str]:
     scale, decay, feedback = numbers
     uses = [scale, decay if name == "RFLO" else "–", feedback if name in ("RFLO", "e-prop (random)") else "–"]
     total = loss.sizes["seed"]
     counts = [f"{int(((loss <= t) & (outcome != Outcome.DIVERGED)).sum())} of {total}" for t in data.threshold.values]
-    diverged = int((outcome == Outcome.DIVERGED).sum())
-    return [name, *uses, *counts, f"{diverged} of {total}", f"{float(loss.median()):.2g}"]
+    ends = [f"{int(how.sum())} of {total}" for how in (outcome == Outcome.DIVERGED, cut)]
+    return [name, *uses, *counts, *ends, f"{float(loss.median()):.2g}"]
