@@ -21,8 +21,9 @@ from localgrad.network import LinearRNN
 from localgrad.rules import Propagator, Rule
 from localgrad.stein import operator_norm_bound, sum_all_lags, sum_first_lags, transpose_times
 
-# Up to this many hidden units of student and teacher together, 𝐖 is one block: 1.7 times faster at 16, no loss at 40.
-_ONE_BLOCK_UP_TO = 40
+# Up to this many hidden units of student and teacher together, 𝐖 is one block: a quarter less time at 10 and 10, more at
+# 16 and 16 (docs/decisions.md).
+_ONE_BLOCK_UP_TO = 24
 
 
 class _ErrorSystem(NamedTuple):
@@ -48,8 +49,7 @@ class _Sums(NamedTuple):
 
 
 def _error_system(student: LinearRNN, teacher: LinearRNN) -> _ErrorSystem:
-    pairs = tuple(zip(student.matrices, teacher.matrices, strict=True))
-    (A, A_star), (W, W_star), (B, B_star) = pairs
+    (A, A_star), (W, W_star), (B, B_star) = zip(student.matrices, teacher.matrices, strict=True)
     if len(W) + len(W_star) > _ONE_BLOCK_UP_TO:
         return _ErrorSystem((A, -A_star), (W, W_star), (B, B_star))
     whole = jnp.concatenate([A, -A_star], axis=1), block_diag(W, W_star), jnp.concatenate([B, B_star])

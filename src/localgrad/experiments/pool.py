@@ -39,7 +39,7 @@ def run_experiments(names: Sequence[str], *, quick: bool = False, jobs: int = 1)
     context = multiprocessing.get_context("spawn")  # not forked: JAX has threads
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_become_worker)
     try:
-        tasks = [pool.submit(_run_group, group, quick) for group in _grouped(names)]
+        tasks = [pool.submit(_run_group, group, quick) for group in grouped(names)]
         for task in as_completed(tasks):
             yield from task.result()
     except BaseException as error:
@@ -53,7 +53,7 @@ def run_experiments(names: Sequence[str], *, quick: bool = False, jobs: int = 1)
     pool.shutdown()
 
 
-def _grouped(names: Sequence[str]) -> list[list[str]]:
+def grouped(names: Sequence[str]) -> list[list[str]]:
     """The names in groups, in the order in which to run them."""
     known = [[name for name in group if name in names] for group in _GROUPS]
     others = [[name] for name in names if not any(name in group for group in _GROUPS)]
