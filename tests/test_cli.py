@@ -103,15 +103,27 @@ def test_jobs_change_nothing_but_the_order_of_progress(tmp_path):
     assert list(dict.fromkeys(claim["experiment"] for claim in found[2])) == list(names)
 
 
-def test_an_error_in_a_process_is_one_line(tmp_path, monkeypatch):
-    """Here an experiment that cannot be imported, for want of a package."""
-    (tmp_path / "tvb_data.py").write_text("raise ModuleNotFoundError('gone', name='tvb_data')")
+@pytest.mark.parametrize(
+    ("module", "text", "message"),
+    [
+        pytest.param("tvb_data", "", "tvb-data, which is not installed", id="missing-package"),
+        # Python runs this module at every start; only the workers are to die.
+        pytest.param(
+            "sitecustomize",
+            "import os, sys\nif 'spawn_main' in ' '.join(sys.orig_argv): os._exit(1)",
+            "a process was killed, as happens where memory runs out; try fewer jobs (--jobs 1)",
+            id="killed-process",
+        ),
+    ],
+)
+def test_an_error_in_a_process_is_one_line(tmp_path, monkeypatch, module, text, message):
+    (tmp_path / f"{module}.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     result = run_process("reproduce", "connectome", "rule-cube", "--quick", "--jobs", 2, "--out", tmp_path / "out")
     assert result.returncode == 2
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: ")
-    assert "tvb-data, which is not installed" in last
+    assert message in last
     assert not (tmp_path / "out").exists()
 
 

@@ -93,8 +93,8 @@ def test_what_is_expected_is_said():
 
 
 def test_groups_hold_every_experiment_once():
-    assert sorted(name for group in pool._grouped(experiments.NAMES) for name in group) == sorted(experiments.NAMES)
-    assert pool._grouped(["rates", "eprop-rank", "rank"]) == [["rank", "eprop-rank"], ["rates"]]
+    assert sorted(name for group in pool.grouped(experiments.NAMES) for name in group) == sorted(experiments.NAMES)
+    assert pool.grouped(["rates", "eprop-rank", "rank"]) == [["rank", "eprop-rank"], ["rates"]]
 
 
 @every_experiment

@@ -50,6 +50,21 @@ def test_random_network_has_the_promised_scales():
         np.testing.assert_allclose(part.std(), expected, rtol=0.1)
 
 
+@pytest.mark.parametrize("sizes", [(2, 4, 3), (1, 16, 1), (3, 17, 40)])
+def test_random_network_takes_the_numbers_of_jax(sizes):
+    """Whatever room they are drawn in: 256 numbers hold the first two, 1024 and more the last."""
+    output, hidden, input = sizes
+    key = jax.random.key(7)
+    key_a, key_w, key_b = jax.random.split(key, 3)
+    drawn = [
+        jax.random.normal(key_a, (output, hidden)) / hidden**0.5,
+        jax.random.normal(key_w, (hidden, hidden)) / hidden**0.5,
+        jax.random.normal(key_b, (hidden, input)) / input**0.5,
+    ]
+    for part, expected in zip(matrices(lg.random_network(*sizes, key=key)), drawn, strict=True):
+        np.testing.assert_allclose(part, expected, rtol=1e-14)
+
+
 def test_random_network_with_a_spectral_radius():
     net = lg.random_network(2, 6, 3, key=jax.random.key(0), spectral_radius=0.9)
     np.testing.assert_allclose(lg.spectral_radius(net.W), 0.9, rtol=1e-12)

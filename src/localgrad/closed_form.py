@@ -21,8 +21,8 @@ from localgrad.network import LinearRNN
 from localgrad.rules import Propagator, Rule
 from localgrad.stein import operator_norm_bound, sum_all_lags, sum_first_lags, transpose_times
 
-# Up to this many hidden units of student and teacher together, 𝐖 is one block: a quarter less time at 10 and 10, more at
-# 16 and 16 (docs/decisions.md).
+# Up to this many hidden units of student and teacher together, 𝐖 is one block: a quarter less time at 10 and 10, more
+# at 16 and 16 (docs/decisions.md).
 _ONE_BLOCK_UP_TO = 24
 
 
