@@ -150,8 +150,15 @@ def _levenberg_marquardt(rule: Rule, teacher: Mode, x: np.ndarray, iterations: i
     def residual(x: np.ndarray) -> np.ndarray:
         return -np.stack(np.broadcast_arrays(*field(rule, mode(x), teacher)), axis=1)
 
-    damping, r = np.full(len(x), 1e-2), residual(x)
+    ends, residuals = np.array(x, dtype=float), residual(x)
+    searching, damping = np.arange(len(x)), np.full(len(x), 1e-2)
     for _ in range(iterations):
+        # Done are those at a root to rounding, and those that no step improves.
+        still = (np.linalg.norm(residuals[searching], axis=1) > 1e-15) & (damping < 1e12)
+        searching, damping = searching[still], damping[still]
+        if searching.size == 0:
+            break
+        x, r = ends[searching], residuals[searching]
         w = mode(x).w
         J = mode_jacobian(rule, mode(x), teacher) * np.stack([np.ones_like(w), np.ones_like(w), 1 - w * w], 1)[:, None]
         normal = J.mT @ J
@@ -162,8 +169,8 @@ def _levenberg_marquardt(rule: Rule, teacher: Mode, x: np.ndarray, iterations: i
         trial = x + np.clip(step[..., 0], -1, 1)
         r_trial = residual(trial)
         better = np.linalg.norm(r_trial, axis=1) < np.linalg.norm(r, axis=1)
-        x, r = np.where(better[:, None], trial, x), np.where(better[:, None], r_trial, r)
+        ends[searching], residuals[searching] = np.where(better[:, None], (trial, r_trial), (x, r))
         damping = np.clip(np.where(better, damping / 3, damping * 4), 1e-12, 1e12)
-    ends = np.stack(mode(x), axis=1)
+    ends = np.stack(mode(ends), axis=1)
     moderate = (np.abs(ends[:, :2]).max(axis=1) < 1e2) & (np.abs(ends[:, 2]) < 1 - 1e-6)
-    return ends[moderate & (np.linalg.norm(r, axis=1) < 1e-9)]
+    return ends[moderate & (np.linalg.norm(residuals, axis=1) < 1e-9)]
