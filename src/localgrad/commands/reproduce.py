@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,8 +46,7 @@ def reproduce(
     """
     from localgrad.experiments import select
 
-    # The report compiles longer than it computes, and its programs run no slower for it.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+    _compile_quickly()
     selected = select(names)
     from localgrad.report import all_claims, output_folder, write_report
 
@@ -62,6 +62,16 @@ def reproduce(
         _print_claims(sections, report)
     if not all(claim["holds"] for claim in claims):
         raise typer.Exit(1)
+
+
+def _compile_quickly() -> None:
+    """Have XLA spend less on compiling, which takes longer here than computing; flags that the user has set stay."""
+    flags = ["--xla_backend_optimization_level=1"]
+    if version("jaxlib").startswith(
+        "0.10."
+    ):  # where tried: XLA ends a process over an unknown flag
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 
 
 def _run_with_progress(names: list[str], *, quick: bool, jobs: int) -> list[Section]:
