@@ -67,9 +67,7 @@ def reproduce(
 def _compile_quickly() -> None:
     """Have XLA spend less on compiling, which takes longer here than computing; flags that the user has set stay."""
     flags = ["--xla_backend_optimization_level=1"]
-    if version("jaxlib").startswith(
-        "0.10."
-    ):  # where tried: XLA ends a process over an unknown flag
+    if version("jaxlib").startswith("0.10."):  # where tried: XLA ends a process over an unknown flag
         flags.append("--xla_cpu_use_fusion_emitters=false")
     os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 
