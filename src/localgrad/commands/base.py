@@ -87,5 +87,5 @@ def _global_options(
 
     Exact expected updates instead of sampled gradients, and each rule as a dynamical system.
 
-    Start with `localgrad reproduce --quick`: all results of the paper in a minute and a half, in one HTML report.
+    Start with `localgrad reproduce --quick`: all results of the paper in a minute or two, in one HTML report.
     """

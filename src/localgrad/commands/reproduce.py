@@ -24,7 +24,7 @@ def reproduce(
         list[str] | None,
         typer.Argument(metavar="NAME", help=f"Experiments to run, all if none is named: {', '.join(NAMES)}."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Coarser grids and fewer runs, in 90 seconds or so.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Coarser grids and fewer runs, in half the time.")] = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for the report, figures and data; made if missing.")
     ] = Path("localgrad-report"),
