@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 OUT ?= reproduction
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The ensemble's kernels, cached on disk.
-COMPILE := $(BIN)/python -m localgrad.ensemble
+COMPILE := $(BIN)/python -m localgrad.modes.ensemble
 
 .PHONY: reproduce quick test fast lint bench lock clean
 .DELETE_ON_ERROR:

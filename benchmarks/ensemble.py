@@ -24,9 +24,10 @@ from scipy.integrate import solve_ivp
 
 from benchmarks.timing import interleaved
 from localgrad import RFLO, Mode
-from localgrad.ensemble import Ensemble, integrate_modes, rosenbrock, rows
-from localgrad.ensemble.arithmetic import rates
-from localgrad.modes import field
+from localgrad.modes.ensemble import rosenbrock, rows
+from localgrad.modes.ensemble.arithmetic import rates
+from localgrad.modes.ensemble.integrate import Ensemble, integrate_modes
+from localgrad.modes.equations import field
 
 RULE, TEACHER, DURATION, ALLOWED = RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.8), 100.0, 1e-6
 THREADS, LANES = 2, (None,) * 48

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 import localgrad as lg
 from benchmarks.timing import interleaved
 from localgrad.outcomes import Outcome
-from localgrad.sampled import METHODS, Noise
+from localgrad.updates.sampled import METHODS, Noise
 
 OUTPUT, INPUT = 4, 4
 SEEDS, HIDDEN, HORIZON, BATCH = 20, 64, 100, 64

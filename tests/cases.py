@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import localgrad as lg
-from localgrad.rules import PRESETS
+from localgrad.rules.presets import PRESETS
 
 OUTPUT, HIDDEN, INPUT, TEACHER_HIDDEN = 2, 4, 3, 5
 # One set of sizes almost everywhere: compiling is what costs time here.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from localgrad.experiments.base import Claim, Experiment, FigureSpec
-from localgrad.plotting import new_figure, rule_style
+from localgrad.figures.plotting import new_figure, rule_style
+from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 
 
 @dataclass(frozen=True)

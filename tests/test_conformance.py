@@ -25,7 +25,7 @@ from cases import (
 )
 
 import localgrad as lg
-from localgrad.rules import PRESETS
+from localgrad.rules.presets import PRESETS
 
 # Sums of some hundred terms of order one, in float64, and one change of basis more than in test_expected.
 ROUNDING = 1e-11

@@ -1,0 +1,1 @@
+"""The command line: words → the other rooms; tables and JSON."""

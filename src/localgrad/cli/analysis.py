@@ -1,0 +1,165 @@
+"""What `localgrad analyze` reports: a teacher's modes, and how each rule learns them.
+
+Everything is returned as a plain document that JSON can hold; the command line prints it as tables. A teacher that is
+data-aligned falls apart into modes, for which fixed points, spectra and rates follow. For any other teacher the mode
+equations do not hold; what can still be said exactly is how far each rule's expected update points along BPTT's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from localgrad.models.aligned import Mode
+from localgrad.models.linear import LinearRNN, random_network, spectral_radius
+from localgrad.modes.fixed_points import fixed_points
+from localgrad.modes.stability import critical_learning_rate, spectrum
+from localgrad.rules.presets import BPTT, make_rule, parameters_of
+from localgrad.rules.rule import Rule
+from localgrad.tasks.teachers import aligned_modes, load_teacher, parse_mode_teacher
+from localgrad.updates.expected import expected_update
+
+SCALES = (-2.0, -1.0, -0.5, 0.25, 0.5, 1.0, 2.0, 4.0)
+"""The optimal solutions looked at: `s` in units of `√|c|`."""
+
+NUM_STUDENTS = 5
+"""Random students over which the cosines of a network that is not aligned are taken."""
+
+
+def make_rules(
+    names: Sequence[str], *, feedback: float | None = None, decay: float | None = None, lags: int | None = None
+) -> list[Rule]:
+    """The rules named, each given those of the parameters that it takes.
+
+    **Raises:** `ValueError` for an unknown name, a required parameter that is missing, one that no rule takes, or a
+    feedback of 0.
+    """
+    given = {"feedback": feedback, "decay": decay, "lags": lags}
+    taken = {name: set(parameters_of(name)) for name in names}
+    for parameter, value in given.items():
+        if value is not None and not any(parameter in accepted for accepted in taken.values()):
+            raise ValueError(f"--{parameter} {value:g} is not a parameter of {', '.join(names)}; leave it out")
+        if isinstance(value, float) and not np.isfinite(value):
+            raise ValueError(f"--{parameter} {value} is not finite; give a finite number")
+    if feedback == 0:
+        raise ValueError("--feedback 0 teaches the hidden units nothing; give a number other than 0")
+    return [make_rule(name, **{key: given[key] for key in taken[name] if key in given}) for name in names]
+
+
+def read_teacher(text: str, *, spectral_radius: float | None = None) -> Mode | LinearRNN:
+    """A teacher from the command line: a mode `a*,b*,w*`, or a file (see `load_teacher`)."""
+    if "," in text and not Path(text).exists():
+        if spectral_radius is not None:
+            raise ValueError(f"--spectral-radius scales a matrix, but teacher {text!r} is a single mode; leave it out")
+        return parse_mode_teacher(text)
+    return load_teacher(text, spectral_radius=spectral_radius)
+
+
+def analyze_mode(rule: Rule, teacher: Mode) -> dict[str, Any]:
+    """Fixed points of one mode under one rule, and spectrum, rate and critical learning rate along the optimum."""
+    s = np.array(SCALES) * np.sqrt(abs(teacher.a * teacher.b))
+    with np.errstate(all="ignore"):  # what overflows here is found as not finite
+        values, limits = spectrum(rule, teacher, s), critical_learning_rate(rule, teacher, s)
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"teacher {tuple(map(float, teacher))} makes eigenvalues too large for numbers; rescale it")
+    return {
+        "rule": rule.describe(),
+        "fixed_points": [
+            {"name": m.name, "points": m.formula, "loss_at_w_0": 0.0 if m.name == "optimal" else float(m.loss(0.0))}
+            for m in fixed_points(rule, teacher)
+        ],
+        "optimal_solutions": [
+            {
+                "s": float(s[i]),
+                "eigenvalues": [[float(x.real), float(x.imag)] for x in values[i]],
+                "convergence_rate": float(-values[i, 1].real),
+                "critical_learning_rate": float(limits[i]),
+                "stable": bool(values[i, 1].real < 0),
+            }
+            for i in range(len(s))
+        ],
+    }
+
+
+def analyze_network(rules: Sequence[Rule], teacher: LinearRNN, figure: Path | None) -> dict[str, Any]:
+    """A teacher network: its modes and their rates, with a figure, if it is data-aligned; else its rules' cosines.
+
+    **Raises:** `ValueError` for `ρ(W) ≥ 1`, a network without output, or a figure that is neither `.png` nor `.svg`.
+    """
+    if figure is not None and figure.suffix.lower() not in (".png", ".svg"):
+        raise ValueError(f"figure {str(figure)!r} must end in .png or .svg; give such a name")
+    output, hidden, input = teacher.sizes
+    document: dict[str, Any] = {
+        "sizes": {"output": output, "hidden": hidden, "input": input},
+        "spectral_radius": spectral_radius(teacher.W),
+        "rules": [rule.describe() for rule in rules],
+    }
+    if document["spectral_radius"] >= 1:
+        raise ValueError(
+            f"W has spectral radius {document['spectral_radius']:.6g}, but modes and their rates need one below 1; "
+            "scale it with --spectral-radius, for example 0.95"
+        )
+    try:
+        modes, _ = aligned_modes(teacher)
+    except ValueError as reason:
+        others = {"aligned": False, "reason": str(reason), "num_students": NUM_STUDENTS}
+        return document | others | {"cosines": _cosines(rules, teacher)}
+    return document | {"aligned": True} | _mode_table(rules, modes, figure)
+
+
+def _mode_table(rules: Sequence[Rule], modes: Mode, figure: Path | None) -> dict[str, Any]:
+    from localgrad.figures.plotting import figure_to_png, figure_to_svg, style
+    from localgrad.reproduction.theory.teacher_modes import draw_mode_rates, mode_rates
+
+    c = modes.a * modes.b
+    if not np.any(c):
+        raise ValueError("every mode of this teacher has a* b* = 0, so its output is 0; give a teacher with an output")
+    audible = np.abs(c) > 1e-12 * np.abs(c).max()
+    data = mode_rates(rules, Mode(*(x[audible] for x in modes)))
+    if figure is not None:
+        with style():
+            drawn = draw_mode_rates(data)
+        figure.write_bytes(figure_to_svg(drawn) if figure.suffix.lower() == ".svg" else figure_to_png(drawn))
+    names, balanced = [str(name) for name in data.rule.values], data.sel(scale=1.0)
+    rows = [
+        {
+            "w_star": float(here.w_star),
+            "c": float(here.c),
+            "rates": dict(zip(names, here.rate.values.tolist(), strict=True)),
+            "critical_learning_rates": dict(zip(names, here.critical.values.tolist(), strict=True)),
+        }
+        for here in (balanced.isel(mode=i) for i in range(data.sizes["mode"]))
+    ]
+    silent = int(np.sum(~audible))
+    return {"modes": rows, "silent_modes": silent, "figure": None if figure is None else str(figure)}
+
+
+def _cosines(rules: Sequence[Rule], teacher: LinearRNN) -> list[dict[str, Any]]:
+    """Cosine of each rule's exact update with BPTT's, over random students of the teacher's sizes.
+
+    A scalar feedback `â` has no meaning without modes; the fixed feedback is random, of the readout's size.
+    """
+    output, hidden, input = teacher.sizes
+    found: dict[str, list[float]] = {rule.name: [] for rule in rules}
+    for seed in range(NUM_STUDENTS):
+        student_key, feedback_key = jax.random.split(jax.random.key(seed))
+        student = random_network(output, hidden, input, key=student_key, spectral_radius=0.8)
+        # Non-normal matrices have diagonals above their spectral radius, where e-prop's traces would not decay.
+        student = LinearRNN(student.A, student.W / max(1.0, float(abs(student.W.diagonal()).max()) / 0.8), student.B)
+        R = jax.random.normal(feedback_key, (output, hidden)) / np.sqrt(hidden)
+        reference = _flat(expected_update(BPTT(), student, teacher))
+        for rule in rules:
+            fixed = rule if rule.feedback.fixed is None else Rule(R, rule.propagator, rule.lags, name=rule.name)
+            update = _flat(expected_update(fixed, student, teacher))
+            cosine = update @ reference / (np.linalg.norm(update) * np.linalg.norm(reference))
+            found[rule.name].append(float(cosine))
+    return [{"rule": name, "mean": float(np.mean(x)), "min": min(x), "max": max(x)} for name, x in found.items()]
+
+
+def _flat(update: LinearRNN) -> np.ndarray:
+    """The recurrent and input weights' part of an update; the readout's is the same for every rule."""
+    return np.concatenate([np.ravel(update.W), np.ravel(update.B)])

@@ -1,0 +1,81 @@
+"""`localgrad analyze`: fixed points, spectra and rates for a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from localgrad.cli.base import JsonOption, app, print_json
+
+
+@app.command()
+def analyze(
+    teacher: Annotated[
+        str,
+        typer.Option(metavar="TEACHER", help="A mode a*,b*,w*, such as 1,1,0.8; or a file: .npz (A, W, B), or a bare "
+                     "matrix W as .npy, .csv or .txt."),
+    ],
+    rules: Annotated[
+        list[str] | None,
+        typer.Option("--rule", metavar="RULE", help="Rule to analyze, may be repeated: bptt, tbptt, rflo, eprop, "
+                     "feedback-alignment, three-factor. [default: bptt, tbptt and rflo]"),
+    ] = None,
+    feedback: Annotated[float | None, typer.Option(help="Fixed feedback â of a mode, not 0.")] = None,
+    decay: Annotated[float | None, typer.Option(help="Decay ŵ of rflo.")] = None,
+    lags: Annotated[int | None, typer.Option(metavar="N", help="Lags that tbptt keeps.")] = None,
+    spectral_radius: Annotated[
+        float | None, typer.Option(metavar="RHO", help="Scale W to this spectral radius, between 0 and 1.")
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the figure of a network's modes goes (.png or .svg). "
+                     "[default: TEACHER-modes.png in this folder]"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Analyze how rules learn a teacher: fixed points, spectra, convergence rates, critical learning rates.
+
+    A network with symmetric W and identity input and output (any bare symmetric matrix, such as a connectome) is
+    exactly data-aligned: each eigenvalue is a mode with its own rates. For other networks the report says how far
+    each rule's exact update points along BPTT's.
+
+
+    Examples:
+
+    - `localgrad analyze --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8`
+    - `localgrad analyze --teacher connectome.csv --spectral-radius 0.95`
+    """
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from localgrad.cli import analysis as work
+    from localgrad.models.aligned import Mode
+
+    if rules is None:
+        feedback, decay = 1.0 if feedback is None else feedback, 0.5 if decay is None else decay
+    chosen = work.make_rules(rules or ["bptt", "tbptt", "rflo"], feedback=feedback, decay=decay, lags=lags)
+    found = work.read_teacher(teacher, spectral_radius=spectral_radius)
+    if isinstance(found, Mode):
+        if figure is not None:
+            raise ValueError(
+                f"--figure {figure} shows the modes of a network, but teacher {teacher!r} is one; leave it out"
+            )
+        document: dict[str, Any] = {
+            "teacher": list(found),
+            "analyses": [work.analyze_mode(rule, found) for rule in chosen],
+        }
+    else:
+        target = figure or Path(f"{Path(teacher).stem}-modes.png")
+        document = {"teacher": teacher, **work.analyze_network(chosen, found, target)}
+        if figure is not None and not document["aligned"]:
+            raise ValueError(
+                f"--figure {figure} shows modes, but teacher {teacher!r} has none ({document['reason']}); leave it out"
+            )
+    if as_json:
+        print_json(document)
+    else:
+        from localgrad.cli.tables import print_analysis
+
+        print_analysis(document)

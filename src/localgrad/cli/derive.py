@@ -1,0 +1,49 @@
+"""`localgrad derive`: the equations of a rule, symbolically."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from localgrad.cli.base import JsonOption, app, print_json
+
+MOST_LAGS = 32
+"""Half a minute of algebra; beyond, it takes minutes and then exceeds Python's recursion limit."""
+
+
+@app.command()
+def derive(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="RULE", help="One of bptt, tbptt, rflo, eprop, feedback-alignment, three-factor."),
+    ],
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, ready to paste.")] = False,
+    lags: Annotated[
+        int | None, typer.Option(metavar="N", help="How many lags tbptt keeps, at least 1 (1 unless given).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Derive a rule's learning dynamics symbolically.
+
+    Prints the three differential equations of a mode (a, b, w), the Jacobian on the optimal manifold, and the
+    eigenvalues where they have a closed form. Parameters of the rule, such as its feedback, stay symbols.
+
+    Examples:
+
+    - `localgrad derive rflo --latex`
+    - `localgrad derive tbptt --lags 2`
+    """
+    if latex and as_json:
+        raise ValueError("--latex and --json exclude each other; give one of them")
+    if lags is not None and lags > MOST_LAGS:
+        raise ValueError(
+            f"--lags {lags} makes equations of thousands of terms; give at most {MOST_LAGS}, or derive bptt, all lags"
+        )
+    from localgrad.modes import derivation as symbolic
+
+    derivation = symbolic.derive(symbolic.symbolic_rule(name, lags))
+    if as_json:
+        print_json(derivation.to_dict())
+    else:
+        print(derivation.latex() if latex else derivation.text())

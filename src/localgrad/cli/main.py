@@ -1,0 +1,13 @@
+"""The command line. Each command checks its words, calls the library, and prints; one file a command."""
+
+from localgrad.cli import analyze, basin, derive, reproduce, train  # noqa: F401  (each adds itself to the application)
+from localgrad.cli.base import app
+
+
+def main() -> None:
+    """The entry point of `localgrad`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""What `localgrad train` does: teacher, students and rule from words; a run as a document, a weight file and a figure.
+
+Students are Gaussian, `scale / √hidden` in `A` and `W` and `scale / √input` in `B`. A fixed feedback is drawn for each
+seed with standard deviation `scale / √hidden`. Everything comes from one seed number.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from localgrad.learning.train import TrainingRun
+from localgrad.learning.training_loop import exact_loss
+from localgrad.models.aligned import Mode, aligned_network
+from localgrad.models.linear import LinearRNN, random_network
+from localgrad.outcomes import Outcome
+from localgrad.rules.presets import make_rule, parameters_of
+from localgrad.rules.rule import Rule
+from localgrad.tasks.teachers import load_teacher
+
+_FORMS = "give a file, random:OUTPUT,HIDDEN,INPUT or modes:W,W,…"
+
+
+def make_teacher(text: str, *, spectral_radius: float | None, seed: int) -> LinearRNN:
+    """A teacher from a file, `random:OUTPUT,HIDDEN,INPUT` or `modes:W,W,…` (`a* = b* = 1`, each mode its own unit).
+
+    **Raises:** `ValueError` naming the text and the remedy.
+    """
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in ("random", "modes") or Path(text).exists():
+        if not Path(text).suffix:
+            raise ValueError(f"teacher {text[:60]!r} is neither a file nor a kind of teacher; {_FORMS}")
+        return load_teacher(text, spectral_radius=spectral_radius)
+    try:
+        values = [float(cell) if kind == "modes" else int(cell) for cell in rest.split(",")]
+    except ValueError:
+        raise ValueError(f"teacher {text[:60]!r} has a value that is not a number; {_FORMS}") from None
+    if kind == "random":
+        return _random_teacher(text, values, 0.9 if spectral_radius is None else spectral_radius, seed)
+    if spectral_radius is not None:
+        raise ValueError(f"--spectral-radius scales a matrix, but teacher {text[:60]!r} states its own; leave it out")
+    if not all(abs(w) < 1 for w in values):
+        raise ValueError(f"teacher {text[:60]!r} has a mode outside (-1, 1); give each |w*| < 1")
+    ones = np.ones(len(values))
+    return aligned_network(Mode(ones, ones, np.array(values)))
+
+
+def _random_teacher(text: str, sizes: list[Any], spectral_radius: float, seed: int) -> LinearRNN:
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise ValueError(f"teacher {text[:60]!r} must have three sizes of at least 1, such as random:4,64,4")
+    if not 0 <= spectral_radius < 1:
+        raise ValueError(f"--spectral-radius {spectral_radius} must lie in [0, 1)")
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    return random_network(*sizes, key=key, spectral_radius=spectral_radius)
+
+
+def make_students(teacher: LinearRNN, hidden: int, *, scale: float, seeds: int, seed: int, dtype: Any) -> LinearRNN:
+    """Gaussian students, with a leading axis `"seeds"`."""
+    output, _, input = teacher.sizes
+    if not 0 < scale < np.inf:
+        raise ValueError(f"--scale must be a positive finite number; got {scale}")
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2), seeds)
+    batch = jax.vmap(lambda key: random_network(output, hidden, input, key=key, scale=scale))(keys)
+    return jax.tree.map(lambda x: x.astype(dtype), batch)
+
+
+def make_training_rule(
+    name: str,
+    students: LinearRNN,
+    *,
+    feedback_scale: float | None,
+    decay: float | None,
+    lags: int | None,
+    seed: int,
+) -> Rule:
+    """The preset called `name`, with a fixed feedback drawn for each student where it needs one or a scale is given."""
+    parameter = parameters_of(name).get("feedback")
+    if parameter is None and feedback_scale is not None:
+        raise ValueError(f"--feedback-scale {feedback_scale} is not a parameter of {name}; leave it out")
+    feedback = None
+    if parameter is not None and (feedback_scale is not None or parameter.default is inspect.Parameter.empty):
+        scale = 1.0 if feedback_scale is None else feedback_scale
+        if not (np.isfinite(scale) and scale != 0):
+            raise ValueError(f"--feedback-scale must be a finite number other than 0; got {scale}")
+        key = jax.random.fold_in(jax.random.key(seed), 3)
+        A = students.A
+        feedback = scale / np.sqrt(A.shape[-1]) * jax.random.normal(key, A.shape, A.dtype)
+    return make_rule(name, feedback=feedback, decay=decay, lags=lags)
+
+
+def check_targets(**files: Path | None) -> None:
+    """`ValueError` for a result that could not be written, said before the run."""
+    for option, path in files.items():
+        suffixes = (".png", ".svg") if option == "figure" else (".npz",)
+        if path is None:
+            continue
+        if path.suffix.lower() not in suffixes:
+            raise ValueError(f"--{option} {str(path)!r} must end in {' or '.join(suffixes)}; give such a name")
+        if not path.parent.is_dir():
+            raise ValueError(f"--{option} {str(path)!r} is in a folder that does not exist; make it, or name another")
+
+
+def describe_run(run: TrainingRun) -> dict[str, Any]:
+    """A run as a document that JSON can hold; losses are exact expected ones."""
+    trainer = run.trainer
+    names = ("output", "hidden", "input")
+    initial = np.asarray(exact_loss(trainer, run.initial))
+    rows = zip(run.outcome, initial, run.final_loss, run.diverged_at, strict=True)
+    return {
+        "rule": trainer.rule.describe(),
+        "teacher_sizes": dict(zip(names, trainer.teacher.sizes, strict=True)),
+        "student_sizes": dict(zip(names, run.initial.sizes, strict=True)),
+        "num_steps": run.loss.shape[-1],
+        "learning_rate": float(trainer.learning_rate),
+        "batch_size": trainer.batch_size,
+        "horizon": trainer.horizon,
+        "loss": trainer.loss,
+        "method": trainer.method,
+        "silent_loss": float(trainer.silent_loss),
+        "seeds": [
+            {
+                "outcome": Outcome(int(outcome)).name.lower(),
+                "initial_loss": float(first),
+                "final_loss": float(last),
+                "diverged_at": int(step) if step >= 0 else None,
+            }
+            for outcome, first, last, step in rows
+        ],
+    }
+
+
+def save_run(run: TrainingRun, path: Path) -> None:
+    """Final weights `A, W, B`, and `loss`, `final_loss`, `diverged_at`; of one seed without the leading axis.
+
+    The file of a single seed can itself be a teacher.
+    """
+    A, W, B = run.final.matrices
+    arrays = {"A": A, "W": W, "B": B, "loss": run.loss, "final_loss": run.final_loss, "diverged_at": run.diverged_at}
+    single = len(run.loss) == 1
+    plain = {name: np.asarray(x)[0] if single else np.asarray(x) for name, x in arrays.items()}
+    with path.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **plain)
+
+
+def draw_losses(run: TrainingRun, figure: Path) -> None:
+    """Loss over steps, a curve a seed up to where it diverged (a cross)."""
+    from localgrad.figures.plotting import figure_to_png, figure_to_svg, new_figure, rule_style, style, zero_line
+
+    count, name = len(run.loss), run.trainer.rule.name
+    look = {"color": rule_style(name)["color"], "alpha": max(0.3, 1 / count)}
+    with style():
+        drawn, (ax,) = new_figure()
+        for losses, diverged_at in zip(run.loss, run.diverged_at, strict=True):
+            learned = losses if diverged_at < 0 else losses[: max(1, diverged_at)]
+            steps, means = _window_means(learned / float(run.trainer.silent_loss))
+            ax.loglog(steps, means, **look)
+            if diverged_at >= 0:
+                ax.plot(steps[-1], means[-1], "x", color=look["color"])
+        zero_line(ax, 1.0)
+        ax.set_xlabel("step")
+        ax.set_ylabel("loss of the batch / loss of a silent student")
+        ax.set_title(f"{name}: sampled training, {count} seed{'s' * (count > 1)}; × diverged")
+    figure.write_bytes(figure_to_svg(drawn) if figure.suffix.lower() == ".svg" else figure_to_png(drawn))
+
+
+def _window_means(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middle step (from 1) and mean of windows that widen with the step: a noisy curve, for a logarithmic axis."""
+    starts = np.unique(np.geomspace(1, len(values), 100).astype(int)) - 1
+    widths = np.diff(np.append(starts, len(values)))
+    return starts + (widths + 1) / 2, np.add.reduceat(values, starts) / widths

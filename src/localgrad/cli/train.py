@@ -1,0 +1,120 @@
+"""`localgrad train`: sampled training of students on a teacher."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any, cast
+
+import typer
+
+from localgrad.cli.base import JsonOption, app, print_json
+
+
+@app.command()
+def train(
+    rule: Annotated[
+        str,
+        typer.Option(metavar="RULE", help="One of bptt, tbptt, rflo, eprop, feedback-alignment, three-factor."),
+    ],
+    teacher: Annotated[
+        str,
+        typer.Option(metavar="TEACHER", help="A file: .npz (A, W, B), or a bare matrix W as .npy, .csv or .txt; or "
+                     "random:OUTPUT,HIDDEN,INPUT; or modes:W,W,... with a* = b* = 1 and these w*."),
+    ],
+    spectral_radius: Annotated[
+        float | None,
+        typer.Option(metavar="RHO", help="Scale the teacher's W to this spectral radius. [default: 0.9 if random]"),
+    ] = None,
+    feedback_scale: Annotated[
+        float | None,
+        typer.Option(help="Draw a fixed feedback with standard deviation SCALE / √hidden. [default: 1 where needed]"),
+    ] = None,
+    decay: Annotated[float | None, typer.Option(help="Decay ŵ of rflo.")] = None,
+    lags: Annotated[int | None, typer.Option(metavar="N", help="Lags that tbptt keeps.")] = None,
+    hidden: Annotated[
+        int | None, typer.Option(metavar="N", help="Hidden units of a student. [default: the teacher's]", min=1)
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Scale of a student's Gaussian initial weights.")] = 0.3,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate, positive.")] = 0.01,
+    steps: Annotated[int, typer.Option(metavar="N", help="Updates.", min=1)] = 2000,
+    batch: Annotated[int, typer.Option(metavar="N", help="Sequences in a batch.", min=1)] = 64,
+    horizon: Annotated[int, typer.Option(metavar="N", help="Steps in a sequence.", min=1)] = 100,
+    loss: Annotated[str, typer.Option(help="final (step) or sequence (mean over its steps).")] = "final",
+    method: Annotated[str, typer.Option(help="correlation, recorded or online; the same updates.")] = "correlation",
+    seeds: Annotated[int, typer.Option(metavar="N", help="Students trained side by side.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Where all random numbers come from.", min=0)] = 0,
+    target: Annotated[
+        float, typer.Option(help="Exact loss, relative to a silent student's, that counts as converged.")
+    ] = 0.01,
+    double: Annotated[bool, typer.Option("--double", help="Compute in 64 bits instead of 32.")] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Store the run here; if the file exists, go on from it.")
+    ] = None,
+    checkpoint_every: Annotated[int, typer.Option(metavar="N", help="Steps between two checkpoints.", min=1)] = 1000,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Final weights and losses (.npz); of 1 seed, itself a teacher.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Loss curves (.png or .svg).")] = None,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Train students on a teacher, with updates sampled from white-noise sequences.
+
+    A run stopped at any time goes on from its checkpoint, and ends exactly as if it had never stopped.
+
+    Examples:
+
+    - `localgrad train --rule bptt --teacher random:4,64,4 --seeds 5 --figure bptt.png`
+    - `localgrad train --rule rflo --decay 0.5 --teacher modes:0.9,0.7,0.5 --hidden 20 --out student.npz`
+    - `localgrad train --rule eprop --teacher connectome.csv --spectral-radius 0.9 --steps 100000 --checkpoint run.npz`
+    """
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from localgrad.cli import students as work
+    from localgrad.learning.train import train as run_training
+
+    work.check_targets(checkpoint=checkpoint, out=out, figure=figure)
+    found = work.make_teacher(teacher, spectral_radius=spectral_radius, seed=seed)
+    dtype = "float64" if double else "float32"
+    batch_of = work.make_students(found, hidden or found.sizes[1], scale=scale, seeds=seeds, seed=seed, dtype=dtype)
+    chosen = work.make_training_rule(rule, batch_of, feedback_scale=feedback_scale, decay=decay, lags=lags, seed=seed)
+    started = time.perf_counter()
+    try:
+        run = run_training(
+            chosen, batch_of, found, key=jax.random.fold_in(jax.random.key(seed), 4), learning_rate=learning_rate,
+            num_steps=steps, batch_size=batch, horizon=horizon, loss=cast(Any, loss), method=method, target_loss=target,
+            checkpoint=checkpoint, checkpoint_every=checkpoint_every, progress=True,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if checkpoint is None:
+            raise
+        raise KeyboardInterrupt(f"interrupted; the same command goes on from {str(checkpoint)!r}") from None
+    seconds = time.perf_counter() - started
+    if out is not None:
+        work.save_run(run, out)
+    if figure is not None:
+        work.draw_losses(run, figure)
+    files = {"out": out, "figure": figure, "checkpoint": checkpoint}
+    written = {kind: None if path is None else str(path) for kind, path in files.items()}
+    document = {"teacher": teacher} | work.describe_run(run) | {"seconds": seconds} | written
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def _print(document: dict[str, Any]) -> None:
+    seeds, silent = document["seeds"], document["silent_loss"]
+    plural = "s" * (len(seeds) > 1)
+    print(f"{document['rule']}; teacher {document['teacher']}: {len(seeds)} seed{plural}, "
+          f"{document['num_steps']:,} steps, batches of {document['batch_size']} × {document['horizon']}")  # fmt: skip
+    outcomes = [seed["outcome"] for seed in seeds]
+    counts = ", ".join(f"{name} {outcomes.count(name)}" for name in ("converged", "unfinished", "diverged"))
+    finals = sorted(seed["final_loss"] / silent for seed in seeds)
+    spread = f" (median; {finals[0]:.3g} to {finals[-1]:.3g})" if len(seeds) > 1 else ""
+    print(f"{counts}. Exact loss over a silent student's: {median(finals):.3g}{spread}.")
+    names = {"out": "Weights", "figure": "Figure", "checkpoint": "Checkpoint"}
+    where = "".join(f" {name}: {document[kind]}." for kind, name in names.items() if document[kind])
+    print(f"{document['seconds']:.1f} s.{where}")

@@ -1,0 +1,1 @@
+"""Networks → numbers: alignment, rank, comparison of updates."""

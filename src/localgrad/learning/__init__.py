@@ -1,0 +1,1 @@
+"""Δ → time: exact flows and sampled training, runs and checkpoints."""

@@ -1,0 +1,187 @@
+r"""One compiled program that integrates a learning flow, and the limits at which it stops.
+
+    dθ/dk = −Δθ   until   loss ≤ tolerance,   ρ(W) → 1 or ρ(M) max(ρ(W), ρ(W*)) → 1,   or time is up
+
+The integrators are diffrax's and our stabilised one (`stabilized.py`), the loop is in `stepping.py`. What shapes the
+program is in `Settings`, what does not in `Scales`; where networks are small, all rules share one program
+(`general_form.py`). Checks and results: `flow.py`.
+
+Source: docs/theory.md, sections 3 and 8.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from localgrad.learning.solvers.stabilized import RungeKuttaChebyshev
+from localgrad.learning.solvers.stepping import Multiples, integrate
+from localgrad.models.linear import LinearRNN
+from localgrad.outcomes import DIVERGED_GAP, DIVERGED_LOSS, STALLED_SPEED, Outcome
+from localgrad.rules.compiled import in_compiled_form
+from localgrad.rules.rule import Rule
+from localgrad.updates.expected import Loss, expected_loss, expected_update
+from localgrad.updates.stein import is_elementwise
+
+# Squarings in an estimate of ρ(W): its relative error is about log(n κ) / 2^20, κ being the eigenvectors' condition.
+_SQUARINGS = 20
+
+
+class Settings(NamedTuple):
+    """What shapes the compiled program."""
+
+    horizon: int | None
+    loss: Loss
+    method: str  # one of `flow.Method`, or "steps"
+    max_steps: int
+
+
+class Scales(NamedTuple):
+    """What does not."""
+
+    silent_loss: Any
+    teacher_radius: Any  # ρ(W*)
+    duration: Any
+    learning_rate: Any
+    tolerance: Any
+    rtol: Any
+    atol: Any
+
+
+class Run(NamedTuple):
+    """A run as it leaves the compiled program; times beyond its end are infinite, snapshots its start."""
+
+    time: Array
+    loss: Array
+    snapshots: LinearRNN
+    final: LinearRNN
+    outcome: Array
+    steps: Array
+
+
+def integrate_all(
+    rule: Rule, students: LinearRNN, teacher: LinearRNN, scales: Scales, times: Array, settings: Settings
+) -> Run:
+    """The runs of a batch, side by side in threads: each takes the steps it needs, which `vmap` would not allow."""
+    output, hidden = students.A.shape[-2:]
+
+    def run(seed: int) -> Run:
+        own, student = of_seed(rule, students, seed)
+        found = _compiled(in_compiled_form(own, output, hidden), student, teacher, scales, times, settings)
+        return jax.tree.map(np.asarray, found)
+
+    first = run(0)  # compiles
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        rest = list(pool.map(run, range(1, len(students.W))))
+    return jax.tree.map(lambda *runs: np.stack(runs), first, *rest)
+
+
+def _integrate(
+    rule: Rule, student: LinearRNN, teacher: LinearRNN, scales: Scales, times: Array, settings: Settings
+) -> Run:
+    # A network as one vector, since what is done to three matrices is also compiled three times.
+    start, network_of = ravel_pytree(student)
+    # A compiled part of the compiled program, which is traced once however often it is called.
+    update_of = jax.jit(partial(expected_update, rule, teacher=teacher, horizon=settings.horizon, loss=settings.loss))
+    solver, controller, first_step = _solver(settings, scales)
+    path = integrate(
+        lambda weights: -ravel_pytree(update_of(network_of(weights)))[0],
+        lambda weights: _observe(rule, network_of(weights), teacher, scales, settings),
+        start,
+        solver,
+        controller,
+        duration=scales.duration,
+        first_step=first_step,
+        snapshot_times=times,
+        max_steps=settings.max_steps,
+    )
+    stalled = path.speed <= STALLED_SPEED * jnp.sqrt(2 * scales.silent_loss)
+    outcome = jnp.where(stalled & (path.outcome == Outcome.UNFINISHED), int(Outcome.STALLED), path.outcome)
+    snapshots = jax.vmap(network_of)(path.snapshots)
+    return Run(path.time, path.values, snapshots, network_of(path.final), outcome, path.steps)
+
+
+_compiled = eqx.filter_jit(_integrate)
+
+
+def _observe(
+    rule: Rule, network: LinearRNN, teacher: LinearRNN, scales: Scales, settings: Settings
+) -> tuple[Array, Array]:
+    """The loss of a run that is here, and its `Outcome` as a number."""
+    loss = expected_loss(network, teacher, horizon=settings.horizon, loss=settings.loss)
+    # Not "loss > limit": a NaN must not pass for a number within limits.
+    if settings.horizon:
+        exists = loss <= DIVERGED_LOSS * scales.silent_loss
+    else:
+        radius = scales.teacher_radius
+        exists = _reach(rule, network.W, radius) < 1 - DIVERGED_GAP * (1 - radius)
+    # At a limit of 0, for "never", rounding may still take the loss there or below.
+    converged = exists & (scales.tolerance > 0) & (loss <= scales.tolerance * scales.silent_loss)
+    ended = jnp.where(converged, int(Outcome.CONVERGED), int(Outcome.DIVERGED))
+    outcome = jnp.where(converged | ~exists, ended, int(Outcome.UNFINISHED))
+    return jnp.where(jnp.isnan(loss), jnp.inf, loss), outcome  # ∞ − ∞, where a finite horizon has overflowed
+
+
+def _solver(settings: Settings, scales: Scales) -> tuple[Any, Any, Array | None]:
+    """Solver, step size controller and first step."""
+    if settings.method == "steps":
+        return diffrax.Euler(), Multiples(scales.learning_rate), None
+    tolerances = scales.rtol, scales.atol
+    solver = {
+        "stabilized": RungeKuttaChebyshev(),
+        "explicit": diffrax.Tsit5(),
+        "implicit": diffrax.Kvaerno5(root_finder=diffrax.VeryChord(*tolerances)),
+    }[settings.method]
+    controller = diffrax.PIDController(*tolerances, pcoeff=0.2, icoeff=0.4)
+    return solver, controller, 1e-6 * scales.duration
+
+
+def _reach(rule: Rule, W: Array, teacher_radius: Array) -> Array:
+    """How near an infinite horizon is to having no update: at 1 or above, one of the sums over lags diverges.
+
+    Where `ρ(M) > 1`, a sum that converges slowly cannot be had either: `M^N` overflows before `(ρ(M) ρ(W))^N` vanishes.
+    """
+    M = rule.propagator(W)
+    if rule.lags is not None:
+        return _radius_bound(W)
+    if is_elementwise(M):
+        own, carried = _radius_bound(W), jnp.max(jnp.abs(M))
+    else:
+        own, carried = _radius_bound(jnp.stack([W, M]))
+    precision = jnp.finfo(W.dtype)
+    decay_needed = 2 * (np.log(W.shape[-1] ** 2) - np.log(float(precision.eps) / 4))  # twice, since N is a power of 2
+    overflow = decay_needed / np.log(float(precision.max)) * jnp.log(jnp.maximum(carried, 1))
+    return jnp.maximum(own, carried * jnp.maximum(own, teacher_radius) * jnp.exp(overflow))
+
+
+def _radius_bound(W: Array) -> Array:
+    """`‖W^(2^k)‖^(1/2^k)`, which tends to `ρ(W)` from above, to about 1e-5 here; on any device, unlike eigenvalues.
+
+    Of each matrix, where `W` has leading axes.
+    """
+
+    def square(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        M, log_size = state  # the power is exp(log_size) · M
+        size = jnp.linalg.norm(M, axis=(-2, -1))
+        M = M / jnp.where(size > 0, size, 1)[..., None, None]
+        return M @ M, 2 * (log_size + jnp.log(size))
+
+    M, log_size = jax.lax.fori_loop(0, _SQUARINGS, square, (W, jnp.zeros(W.shape[:-2], W.dtype)))
+    return jnp.exp((log_size + jnp.log(jnp.linalg.norm(M, axis=(-2, -1)))) / 2.0**_SQUARINGS)
+
+
+def of_seed(rule: Rule, students: LinearRNN, seed: int) -> tuple[Rule, LinearRNN]:
+    """The rule and the student of one seed of a batch."""
+    fixed = rule.feedback.fixed
+    own = rule if np.ndim(fixed) < 3 else eqx.tree_at(lambda r: r.feedback.fixed, rule, np.asarray(fixed)[seed])
+    return own, jax.tree.map(lambda x: x[seed], students)

@@ -1,0 +1,182 @@
+r"""Sampled training: `θ ← θ − η Δθ̂` with the update of a fresh batch of white-noise sequences each step.
+
+A `Trainer` holds what does not change (rule, teacher, settings) and moves a `TrainingState` on by one step:
+
+    trainer = Trainer(rule, teacher, learning_rate=0.01, batch_size=64, horizon=100)
+    state = trainer.init(student)
+    state, info = trainer.step(key, state)
+
+`step` and `update` are compiled, and map over seeds with `jax.vmap`; `training.py` makes whole runs of them. The three
+methods to compute an update are in `sampled.py`; they agree to rounding.
+
+All is computed in the student's precision. A finite horizon needs no stability: `ρ(W), ρ(W*) ≥ 1` are allowed as long
+as nothing overflows.
+
+Source: docs/theory.md, section 9 (sampling).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from localgrad.models.linear import LinearRNN
+from localgrad.outcomes import DIVERGED_LOSS
+from localgrad.rules.rule import Rule
+from localgrad.updates.expected import Loss, expected_update, silent_loss
+from localgrad.updates.sampled import METHODS, Noise, check_online
+
+
+class TrainingState(NamedTuple):
+    """A student on its way, after `step` steps. `diverged_at`: the step at which it diverged, or −1."""
+
+    student: LinearRNN
+    step: Int[Array, ""]
+    diverged_at: Int[Array, ""]
+
+
+class TrainingInfo(NamedTuple):
+    """What a step saw: the `loss` of its batch, before the step, and the size `‖Δθ̂‖` of its update.
+
+    The loss is `½⟨‖ε_T‖²⟩`, or for the sequence loss its mean over the steps. From divergence on it reads the limit,
+    1e6 times the loss of a silent student, and the update has size 0.
+    """
+
+    loss: Float[Array, ""]
+    update_size: Float[Array, ""]
+
+
+class Trainer(eqx.Module):
+    r"""Sampled training of a student on a teacher, step by step.
+
+    **Arguments:**
+
+    - `rule`: feedback of shape `"output hidden"`.
+    - `teacher`: a `LinearRNN`; stable or not, as long as its output stays finite within the horizon.
+    - `learning_rate`: `η > 0`, dimensionless.
+    - `batch_size`: sequences in a batch, at least 1.
+    - `horizon`: steps `T` in a sequence, at least 1.
+    - `loss`: `"final"` for `½⟨‖ε_T‖²⟩`, `"sequence"` for its mean over `t = 1 … T`.
+    - `method`: `"correlation"` (the fastest), `"recorded"` or `"online"` (memory independent of the horizon; scalar and
+        diagonal propagators, or one lag). They agree to rounding.
+
+    **Raises:** `ValueError` for values outside these ranges, a teacher that is not finite, overflows or is silent.
+
+    Source: docs/theory.md, section 9 (sampling).
+    """
+
+    rule: Rule
+    teacher: LinearRNN
+    learning_rate: Float[Array, ""]
+    silent_loss: Float[Array, ""]
+    batch_size: int = eqx.field(static=True)
+    horizon: int = eqx.field(static=True)
+    loss: Loss = eqx.field(static=True)
+    method: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        rule: Rule,
+        teacher: LinearRNN,
+        *,
+        learning_rate: Any,
+        batch_size: int,
+        horizon: int,
+        loss: Loss = "final",
+        method: str = "correlation",
+    ):
+        check_kind("rule", rule, Rule)
+        check_kind("teacher", teacher, LinearRNN)
+        check_count("batch_size", batch_size)
+        check_count("horizon", horizon)
+        _check_learning_rate(learning_rate)
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
+        self.rule, self.teacher, self.learning_rate = rule, teacher, jnp.asarray(learning_rate, float)
+        self.batch_size, self.horizon, self.loss, self.method = int(batch_size), int(horizon), loss, method
+        self.silent_loss = silent_loss(teacher, horizon=self.horizon, loss=loss)
+        if method == "online":
+            check_online(rule, horizon)
+
+    def init(self, student: LinearRNN) -> TrainingState:
+        """The state before the first step; `ValueError` where the student does not fit rule and teacher."""
+        check_kind("student", student, LinearRNN)
+        # Its checks, on shapes alone.
+        jax.eval_shape(
+            lambda s: expected_update(self.rule, s, self.teacher, horizon=self.horizon, loss=self.loss), student
+        )
+        check_finite("student", student)
+        check_finite("rule", self.rule)
+        return TrainingState(student, jnp.array(0, jnp.int32), jnp.array(-1, jnp.int32))
+
+    @eqx.filter_jit
+    def update(self, key: PRNGKeyArray, student: LinearRNN) -> tuple[LinearRNN, Float[Array, ""]]:
+        """The update `(ΔA, ΔW, ΔB)` of one batch drawn from `key`, and that batch's loss."""
+        rule, teacher = _in_precision_of(student, (self.rule, self.teacher))
+        noise = Noise(key, self.horizon, self.batch_size)
+        return METHODS[self.method](rule, student, teacher, noise, self.loss)
+
+    @eqx.filter_jit
+    def step(self, key: PRNGKeyArray, state: TrainingState) -> tuple[TrainingState, TrainingInfo]:
+        """One step with a batch drawn from `key`; a student that has diverged stays at its last finite weights."""
+        update, loss = self.update(key, state.student)
+        moved = jax.tree.map(lambda x, d: x - self.learning_rate.astype(x.dtype) * d, state.student, update)
+        limit = self.loss_limit.astype(loss.dtype)
+        before = state.diverged_at >= 0
+        # Not "loss > limit": NaN is divergence too.
+        going = ~before & (loss <= limit) & _all_finite(moved)
+        student = jax.tree.map(lambda new, old: jnp.where(going, new, old), moved, state.student)
+        diverged_at = jnp.where(going | before, state.diverged_at, state.step)
+        size = jnp.minimum(jnp.linalg.norm(ravel_pytree(update)[0]), jnp.finfo(loss.dtype).max)
+        info = TrainingInfo(jnp.where(going, loss, limit), jnp.where(going, size, 0))
+        return TrainingState(student, state.step + 1, diverged_at), info
+
+    @property
+    def loss_limit(self) -> Float[Array, ""]:
+        """The loss above which a student has diverged."""
+        return jnp.minimum(DIVERGED_LOSS * self.silent_loss, jnp.finfo(jnp.float32).max)
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """`ValueError` unless `value` is one of a class."""
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"the {name} is a {type(value).__name__}, not a {kind.__name__}; the order is rule, student, teacher"
+        )
+
+
+def check_count(name: str, value: Any) -> None:
+    """`ValueError` unless `value` is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
+
+
+def _check_learning_rate(value: Any) -> None:
+    if not isinstance(value, jax.core.Tracer) and not (np.ndim(value) == 0 and 0 < float(value) < np.inf):
+        raise ValueError(f"learning_rate must be a positive finite number; got {value!r}")
+
+
+def check_finite(name: str, tree: Any) -> None:
+    """`ValueError` where an array or number is not finite."""
+    for leaf in jax.tree.leaves(tree):
+        if not isinstance(leaf, jax.core.Tracer) and not np.all(np.isfinite(leaf)):
+            raise ValueError(f"the {name} has an entry that is not finite; give finite numbers")
+
+
+def _in_precision_of(student: LinearRNN, trees: Any) -> Any:
+    """Arrays in the student's precision; plain numbers, which take any, stay."""
+    dtype = student.W.dtype
+    return jax.tree.map(lambda x: x if isinstance(x, int | float) else jnp.asarray(x, dtype), trees)
+
+
+def _all_finite(tree: Any) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))

@@ -1,0 +1,207 @@
+r"""A run of sampled training on its way: what a loop over steps moves, and what a checkpoint must hold of it.
+
+Seeds run side by side in one compiled program, which takes the number of steps as an argument. So it does not matter
+where a run is cut into pieces: step `k` of a seed draws from the seed's key folded with `k`, and is the same, bit for
+bit, however the loop got there.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from localgrad.learning.trainer import Trainer, TrainingState, check_finite, check_kind
+from localgrad.models.linear import LinearRNN
+from localgrad.updates.expected import expected_loss
+
+CHUNK = 200
+"""Most steps between two looks at a run: for the progress bar, and for an interrupt."""
+
+GROUP = 5
+"""Most seeds in one compiled program on a CPU."""
+
+
+class RunningTraining:
+    """A run so far, of one student or a batch over seeds: the only thing here that changes."""
+
+    def __init__(self, trainer: Trainer, student: LinearRNN, key: PRNGKeyArray, num_steps: int, save_every: int | None):
+        _check_batch(trainer, student)
+        self.trainer, self.initial, self.key, self.save_every = trainer, student, key, save_every
+        seeds = student.W.shape[:-2]
+        self.keys = jax.random.split(key, seeds) if seeds else key
+        self.state = TrainingState(student, jnp.zeros(seeds, jnp.int32), jnp.full(seeds, -1, jnp.int32))
+        self.loss = np.full((*seeds, num_steps), float(trainer.loss_limit), student.W.dtype)
+        self.step = 0
+        self.snapshots: list[LinearRNN] = []
+        self._keep_snapshot()
+
+    @property
+    def num_steps(self) -> int:
+        """The steps asked for."""
+        return self.loss.shape[-1]
+
+    def advance(self, stop: int) -> None:
+        """Take at most `CHUNK` steps, to `stop` or to the end."""
+        stop = min(stop, self.step + CHUNK, self.num_steps)
+        count = stop - self.step
+        if np.any(self.state.diverged_at < 0):  # where all have diverged, nothing moves any more
+            self.state, losses = _take_steps_in_groups(self.trainer, self.keys, self.state, jnp.asarray(count))
+            self.loss[..., self.step : stop] = losses[..., :count]
+        self.step = stop
+        self._keep_snapshot()
+
+    def _keep_snapshot(self) -> None:
+        if self.save_every and self.step % self.save_every == 0:
+            self.snapshots.append(jax.tree.map(np.asarray, self.state.student))
+
+    def stacked_snapshots(self) -> LinearRNN:
+        """All snapshots, with an axis `"snapshots"` before those of a network."""
+        if self.snapshots:
+            return jax.tree.map(lambda *parts: jnp.stack(parts, axis=-3), *self.snapshots)
+        return jax.tree.map(lambda x: jnp.zeros((*x.shape[:-2], 0, *x.shape[-2:]), x.dtype), self.initial)
+
+    def settings(self) -> dict[str, np.ndarray]:
+        """What defines the run, step by step: all of it must be the same for a run to go on."""
+        trainer = eqx.tree_at(lambda t: t.silent_loss, self.trainer, None)  # follows from the others
+        rule, teacher = trainer.rule, trainer.teacher
+        found = {"learning_rate": trainer.learning_rate, "batch_size": trainer.batch_size, "horizon": trainer.horizon}
+        found |= {"loss": trainer.loss, "method": trainer.method, "lags": rule.lags or 0}
+        found |= {"save_every": self.save_every or 0, "key": jax.random.key_data(self.key)}
+        found |= {"key_kind": str(jax.random.key_impl(self.key))}
+        for name, tree in (("feedback", rule.feedback), ("propagator", rule.propagator)):
+            found |= {f"{name}.{part}": value for part, value in vars(tree).items() if value is not None}
+        for name, network in (("teacher", teacher), ("student", self.initial)):
+            found |= _named(network, name + ".")
+        return {name: np.asarray(value) for name, value in found.items()}
+
+    def progress(self) -> dict[str, np.ndarray]:
+        """How far the run has come: enough to go on from here."""
+        found = {"step": self.step, "diverged_at": self.state.diverged_at, "loss": self.loss[..., : self.step]}
+        found |= _named(self.state.student, "student.") | _named(self.stacked_snapshots(), "snapshots.")
+        return {name: np.asarray(value) for name, value in found.items()}
+
+    def restore(self, found: dict[str, np.ndarray]) -> None:
+        """Go on from a `progress`; `ValueError` where it is not one of this run."""
+        self.step = _checked_step(found, self.num_steps)
+        self.loss[..., : self.step] = 0
+        if self.save_every:
+            self.snapshots = self.snapshots[:1] * (self.step // self.save_every + 1)
+        for name, template in self.progress().items():  # a run at that step has arrays of these shapes
+            value = found.get(name)
+            if value is None or (value.shape, value.dtype) != (template.shape, template.dtype) or not _is_finite(value):
+                raise ValueError(f"its {name} is missing, misshapen or not finite, so it is damaged; delete it")
+        networks = {n: LinearRNN(*(found[f"{n}.{letter}"] for letter in "AWB")) for n in ("student", "snapshots")}
+        steps = jnp.full_like(self.state.step, self.step)
+        self.state = TrainingState(networks["student"], steps, jnp.asarray(found["diverged_at"]))
+        self.loss[..., : self.step] = found["loss"]
+        for at in range(len(self.snapshots)):
+            self.snapshots[at] = jax.tree.map(lambda x, at=at: np.asarray(x[..., at, :, :]), networks["snapshots"])
+
+
+def _named(network: LinearRNN, prefix: str) -> dict[str, Any]:
+    return {prefix + letter: x for letter, x in zip("AWB", network.matrices, strict=True)}
+
+
+def _is_finite(value: np.ndarray) -> bool:
+    return value.dtype.kind in "iu" or bool(np.all(np.isfinite(value)))
+
+
+def _checked_step(found: dict[str, np.ndarray], num_steps: int) -> int:
+    step = found.get("step")
+    if step is None or step.shape != () or step.dtype.kind not in "iu" or step < 0:
+        raise ValueError("it has no step number, so it is damaged; delete it")
+    if step > num_steps:
+        raise ValueError(f"it is at step {step}, beyond the {num_steps} asked for; ask for at least {step} steps")
+    return int(step)
+
+
+# --- compiled --------------------------------------------------------------------------------------------------------
+
+
+def _take_steps_in_groups(
+    trainer: Trainer, keys: PRNGKeyArray, state: TrainingState, count: Array
+) -> tuple[TrainingState, Float[Array, "... capacity"]]:
+    """`_take_steps`; on CPUs in groups of seeds, one a thread, since XLA does a batch of small products on one core.
+
+    The groups do not depend on the number of cores, and so neither do the results.
+    """
+    num_seeds = state.step.size
+    if num_seeds <= GROUP or jax.default_backend() != "cpu":
+        return _take_steps(trainer, keys, state, count)
+    feedback = trainer.rule.feedback.fixed
+    x64 = jnp.result_type(float) == jnp.float64  # threads do not inherit it where it is set by a context
+
+    def run(group: np.ndarray) -> tuple[TrainingState, Array]:
+        own = _with_feedback(trainer, feedback[group]) if np.ndim(feedback) == 3 else trainer
+        with jax.enable_x64(x64):
+            return jax.block_until_ready(_take_steps(own, keys[group], jax.tree.map(lambda x: x[group], state), count))
+
+    groups = np.array_split(np.arange(num_seeds), -(-num_seeds // GROUP))
+    with ThreadPoolExecutor(min(len(groups), os.cpu_count() or 1)) as pool:
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *pool.map(run, groups))
+
+
+@eqx.filter_jit
+def _take_steps(
+    trainer: Trainer, keys: PRNGKeyArray, state: TrainingState, count: Array
+) -> tuple[TrainingState, Float[Array, "... capacity"]]:
+    """The state after `count` steps, and their losses; one program for every `count`."""
+
+    def of_one_seed(feedback: Any, key: PRNGKeyArray, state: TrainingState) -> tuple[TrainingState, Array]:
+        one = _with_feedback(trainer, feedback)
+
+        def take_step(k: Array, carry: tuple[TrainingState, Array]) -> tuple[TrainingState, Array]:
+            state, losses = carry
+            state, info = one.step(jax.random.fold_in(key, state.step), state)
+            return state, losses.at[k].set(info.loss)
+
+        losses = jnp.zeros(CHUNK, state.student.W.dtype)
+        return jax.lax.fori_loop(0, count, take_step, (state, losses))
+
+    feedback = trainer.rule.feedback.fixed
+    if state.student.W.ndim == 2:
+        return of_one_seed(feedback, keys, state)
+    return jax.vmap(of_one_seed, in_axes=(0 if np.ndim(feedback) == 3 else None, 0, 0))(feedback, keys, state)
+
+
+def _with_feedback(trainer: Trainer, feedback: Any) -> Trainer:
+    return eqx.tree_at(lambda t: t.rule.feedback.fixed, trainer, feedback, is_leaf=lambda x: x is None)
+
+
+@eqx.filter_jit
+def exact_loss(trainer: Trainer, student: LinearRNN) -> Float[Array, "..."]:
+    """The exact expected loss of a student or a batch of them, at most `trainer.loss_limit`."""
+
+    def of_one_seed(student: LinearRNN) -> Array:
+        value = expected_loss(student, trainer.teacher, horizon=trainer.horizon, loss=trainer.loss)
+        return jnp.where(value <= trainer.loss_limit, value, trainer.loss_limit)
+
+    return of_one_seed(student) if student.W.ndim == 2 else jax.vmap(of_one_seed)(student)
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check_batch(trainer: Trainer, student: LinearRNN) -> None:
+    """`ValueError` where a student, or a batch of them, does not fit rule and teacher."""
+    check_kind("student", student, LinearRNN)
+    seeds = {x.shape[:-2] for x in student.matrices}
+    if len(seeds) > 1 or len(min(seeds)) > 1:
+        raise ValueError(
+            f"A, W and B of the student have leading axes {sorted(seeds)}; a batch has one, the same for all three"
+        )
+    feedback, lead = trainer.rule.feedback.fixed, min(seeds)
+    if np.ndim(feedback) == 3 and np.shape(feedback)[:1] != lead:
+        raise ValueError(
+            f"feedback has shape {np.shape(feedback)}, but the students leading axes {lead}; give one a seed"
+        )
+    check_finite("student", student)
+    first = jax.tree.map(lambda x: x[0], student) if lead else student
+    (_with_feedback(trainer, feedback[0]) if np.ndim(feedback) == 3 else trainer).init(first)

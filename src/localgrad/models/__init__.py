@@ -1,0 +1,1 @@
+"""What learns: linear networks, and the modes of aligned ones."""

@@ -1,0 +1,95 @@
+r"""Aligned networks, and the modes into which they fall apart.
+
+A linear network is *aligned* when orthogonal frames `U, P, V` exist with `A = U Ā Pᵀ`, `W = P W̄ Pᵀ`, `B = P B̄ Vᵀ`
+and all bars diagonal: each diagonal entry `(a, b, w)` is then a mode that evolves alone
+(Williams, Payeur & Lajoie 2026, section 3; Proca et al. 2025).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from localgrad.models.linear import LinearRNN, as_float_array
+
+
+class Mode(NamedTuple):
+    """The three numbers of a mode: readout `a`, input weight `b`, recurrent weight `w`.
+
+    Scalars, broadcasting NumPy or JAX arrays, or SymPy symbols; dimensionless; `|w| < 1`.
+    The same triple also holds an update of a mode.
+    """
+
+    a: Any
+    b: Any
+    w: Any
+
+
+class Frames(NamedTuple):
+    """Orthogonal frames of an aligned network: outputs `U`, hidden units `P`, inputs `V`.
+
+    Shapes `"output output"`, `"hidden hidden"`, `"input input"`; columns are the axes.
+    """
+
+    U: Any
+    P: Any
+    V: Any
+
+
+def random_frames(output: int, hidden: int, input: int, *, key: PRNGKeyArray) -> Frames:
+    """Frames drawn uniformly (Haar measure) from the orthogonal groups of the three sizes."""
+    keys = jax.random.split(key, 3)
+    return Frames(*(jax.random.orthogonal(k, n) for k, n in zip(keys, (output, hidden, input), strict=True)))
+
+
+def aligned_network(modes: Mode, frames: Frames | None = None) -> LinearRNN:
+    r"""The network whose modes, in the given frames, are the given ones.
+
+    `A = U Ā Pᵀ`, `W = P W̄ Pᵀ`, `B = P B̄ Vᵀ`; units beyond the modes have zero weights.
+
+    **Arguments:**
+
+    - `modes`: `Mode` of three arrays of shape `"modes"`, `|w| < 1`.
+    - `frames`: `Frames`, each at least as large as the number of modes; by default identities of just that size.
+
+    **Raises:** `ValueError` where a frame is smaller than the number of modes.
+
+    Source: docs/theory.md, section 4 (data alignment).
+
+    >>> aligned_network(Mode(a=[1.0, 2.0], b=[1.0, 1.0], w=[0.5, 0.25])).W.tolist()
+    [[0.5, 0.0], [0.0, 0.25]]
+    """
+    a, b, w = (as_float_array(np.atleast_1d(x) if np.isscalar(x) else x) for x in modes)
+    frames = Frames(*3 * (jnp.eye(a.shape[-1], dtype=a.dtype),)) if frames is None else frames
+    U, P, V = frames
+    return LinearRNN(_in_frames(U, a, P), _in_frames(P, w, P), _in_frames(P, b, V))
+
+
+def align_matrix(diagonal: Any, frames: Frames) -> Float[Array, "output hidden"]:
+    """`U R̄ Pᵀ`: a readout or feedback matrix with the given diagonal in the given frames."""
+    return _in_frames(frames.U, as_float_array(diagonal), frames.P)
+
+
+def _in_frames(left: Array, diagonal: Array, right: Array) -> Array:
+    count = diagonal.shape[-1]
+    if count > min(left.shape[-1], right.shape[-1]):
+        raise ValueError(
+            f"{count} modes do not fit into frames of sizes {left.shape[-1]} and {right.shape[-1]}; "
+            "every frame needs at least as many axes as there are modes"
+        )
+    return (left[..., :count] * diagonal[..., None, :]) @ right[..., :count].mT
+
+
+def project_modes(network: LinearRNN, frames: Frames) -> Mode:
+    """The modes of an aligned network: the diagonals of `UᵀAP`, `PᵀBV`, `PᵀWP`, each of shape `"modes"`.
+
+    Exact only for a network aligned in these frames; `aligned_network` is the inverse.
+
+    Source: docs/theory.md, section 4 (data alignment).
+    """
+    U, P, V = frames
+    count = min(U.shape[-1], P.shape[-1], V.shape[-1])
+    rotated = (U.mT @ network.A @ P, P.mT @ network.B @ V, P.mT @ network.W @ P)
+    return Mode(*(jnp.diagonal(x, axis1=-2, axis2=-1)[..., :count] for x in rotated))

@@ -1,0 +1,1 @@
+"""A mode as a dynamical system: equations, derivation, fixed points, stability, trajectories, basins, ensembles."""

@@ -1,0 +1,170 @@
+r"""Where learning ends, and how, as a map of where it starts.
+
+Every start `(a, b, w)` of a grid (`basins`) or of a random sample (`sample_basins`) is followed along the learning flow
+`dθ/dk = −Δθ` by the ensemble engine; the map holds its outcome, the branch of the optimal manifold it reached, its
+learning time, path length and peak loss. Maps larger than memory are computed block by block and streamed into a
+Zarr store, from which xarray opens them lazily.
+
+Limits: those of `integrate_modes`; starts with `|w| ≥ 1` count as diverged at time 0.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from localgrad.models.aligned import Mode
+from localgrad.modes.ensemble.integrate import Ensemble, integrate_modes
+from localgrad.rules.rule import Rule
+
+BLOCK = 2**20
+"""Trajectories computed at a time; about 100 MB."""
+
+_TYPES = {"outcome": "int8", "branch": "int8", "time": "float32", "path_length": "float32", "peak_loss": "float32"}
+
+
+def basins(
+    rule: Rule,
+    teacher: Mode,
+    *,
+    a: Any,
+    b: Any,
+    w: Any,
+    duration: float = 1000.0,
+    rtol: float = 1e-5,
+    store: str | Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> xr.Dataset:
+    r"""Outcomes over the grid of starts `a × b × w`.
+
+    **Arguments:**
+
+    - `rule`, `teacher`: of scalars, as in `integrate_modes`.
+    - `a`, `b`, `w`: axes of the grid, each a number or an array of one axis; a number makes a slice.
+    - `duration`: learning time after which a trajectory counts as unfinished.
+    - `rtol`: relative error allowed in a step of the integrator.
+    - `store`: folder of a new Zarr store to stream the map into; the dataset returned then reads from it.
+    - `progress`: called with the number of trajectories just finished.
+
+    **Returns:** a dataset over those of `a, b, w` that are arrays, with `outcome` (codes of `Outcome`), `branch`,
+    `time` (learning time), `path_length`, and `peak_loss` (over the initial loss).
+
+    **Raises:** `ValueError` as `integrate_modes`, for axes that are not numbers or of one axis, and an existing store.
+
+    Source: docs/theory.md, section 8.
+
+    >>> from localgrad import RFLO
+    >>> found = basins(RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.8), a=[-1.0, 1.0], b=[-1.0, 1.0], w=0.0)
+    >>> found.branch.values.tolist()  # from a = −1, b = 1 it diverges
+    [[1, 0], [1, 1]]
+    """
+    axes = {name: np.asarray(x, dtype=float) for name, x in (("a", a), ("b", b), ("w", w))}
+    for name, axis in axes.items():
+        if axis.ndim > 1 or axis.size == 0:
+            raise ValueError(f"axis {name} has shape {axis.shape}; give a number or an array of one axis, not empty")
+    grid = {name: axis for name, axis in axes.items() if axis.ndim == 1} or {"a": axes["a"].reshape(1)}
+    shape = tuple(axis.size for axis in grid.values())
+
+    def starts(first: int, last: int) -> Mode:
+        index = dict(zip(grid, np.unravel_index(np.arange(first, last), shape), strict=True))
+        return Mode(*(grid[name][index[name]] if name in grid else axes[name] for name in "abw"))
+
+    fixed = {name: float(axis) for name, axis in axes.items() if name not in grid}
+    attributes = {"rule": rule.describe(), "teacher": list(map(float, teacher)), "duration": duration, "rtol": rtol}
+    target = _Memory(shape, grid) if store is None else _Store(shape, grid, store, attributes | fixed)
+    for first, last in _blocks(int(np.prod(shape)), target.rows):
+        run = integrate_modes(rule, starts(first, last), teacher, duration=duration, rtol=rtol)
+        target.write(first, last, run)
+        if progress is not None:
+            progress(last - first)
+    return target.dataset().assign_coords(fixed).assign_attrs(attributes)
+
+
+def sample_basins(
+    rule: Rule,
+    teacher: Mode,
+    *,
+    num_starts: int,
+    low: Mode,
+    high: Mode,
+    seed: int = 0,
+    duration: float = 1000.0,
+    rtol: float = 1e-5,
+) -> xr.Dataset:
+    """Outcomes from starts drawn uniformly from the box between `low` and `high`.
+
+    **Arguments:** `rule` and `teacher`, scalars or arrays of shape `"start"`; `num_starts`, at least 1; `low`, `high`:
+    `Mode`s of numbers; the others as in `basins`.
+
+    **Returns:** a dataset over `start`, with the starts as coordinates `a`, `b`, `w` and the variables of `basins`.
+
+    Source: docs/theory.md, section 8.
+    """
+    if num_starts < 1:
+        raise ValueError(f"num_starts must be at least 1, got {num_starts}")
+    rng = np.random.default_rng(seed)
+    start = Mode(*(rng.uniform(x, y, num_starts) for x, y in zip(low, high, strict=True)))
+    run = integrate_modes(rule, start, teacher, duration=duration, rtol=rtol)
+    variables = {name: ("start", values.astype(_TYPES[name])) for name, values in _values(run).items()}
+    return xr.Dataset(variables, {name: ("start", x) for name, x in zip("abw", start, strict=True)})
+
+
+def _values(run: Ensemble) -> dict[str, np.ndarray]:
+    return {name: getattr(run, name) for name in _TYPES}
+
+
+def _blocks(count: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Ranges of about `BLOCK` trajectories, whole rows of the grid's first axis (`rows` trajectories each)."""
+    step = max(1, BLOCK // rows) * rows
+    return ((first, min(first + step, count)) for first in range(0, count, step))
+
+
+class _Memory:
+    """Collects a map in memory."""
+
+    def __init__(self, shape: tuple[int, ...], grid: dict[str, np.ndarray]):
+        self.grid, self.shape, self.rows = grid, shape, int(np.prod(shape[1:]))
+        self.arrays = {name: np.empty(int(np.prod(shape)), dtype) for name, dtype in _TYPES.items()}
+
+    def write(self, first: int, last: int, run: Ensemble) -> None:
+        for name, values in _values(run).items():
+            self.arrays[name][first:last] = values
+
+    def dataset(self) -> xr.Dataset:
+        variables = {name: (tuple(self.grid), x.reshape(self.shape)) for name, x in self.arrays.items()}
+        return xr.Dataset(variables, self.grid)
+
+
+class _Store:
+    """Streams a map into a new Zarr store, whole rows of the first axis at a time.
+
+    The store grows beside its place and moves there when it is complete, so that no partial map looks whole.
+    """
+
+    def __init__(self, shape: tuple[int, ...], grid: dict[str, np.ndarray], folder: str | Path, attributes: dict):
+        import zarr
+
+        self.folder, self.shape, self.rows = Path(folder), shape, int(np.prod(shape[1:]))
+        self.growing = self.folder.with_name(self.folder.name + ".partial")
+        for path in (self.folder, self.growing):
+            if path.exists():
+                raise ValueError(f"store {str(path)!r} exists already; remove it or name another folder")
+        chunks = (max(1, min(shape[0], BLOCK // self.rows)), *shape[1:])
+        group = zarr.open_group(self.growing, mode="w-", attributes=attributes)
+        for name, axis in grid.items():
+            group.create_array(name, shape=axis.shape, dtype="float64", dimension_names=[name])[:] = axis
+        self.arrays = {
+            name: group.create_array(name, shape=shape, chunks=chunks, dtype=dtype, dimension_names=list(grid))
+            for name, dtype in _TYPES.items()
+        }
+
+    def write(self, first: int, last: int, run: Ensemble) -> None:
+        rows = slice(first // self.rows, last // self.rows)
+        for name, values in _values(run).items():
+            self.arrays[name][rows] = values.reshape(-1, *self.shape[1:]).astype(_TYPES[name])
+
+    def dataset(self) -> xr.Dataset:
+        self.growing.rename(self.folder)
+        return xr.open_zarr(self.folder, consolidated=False, chunks=None)

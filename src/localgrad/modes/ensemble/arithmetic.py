@@ -1,0 +1,96 @@
+r"""What Numba's loops over lanes are made of: branch-free choices, sums over lags, the mode equations at a point.
+
+A *lane* is one trajectory of a batch. A batch is a flat array of rows (`rows.py`), each as long as there are lanes,
+so that a loop over lanes becomes packed arithmetic. Fast-math is limited to fused multiply-adds and the sign of
+zero: NaN and infinity keep their meaning, because rejected steps are found by them.
+"""
+
+# mypy: ignore-errors
+
+from numba import njit, types
+from numba.extending import intrinsic
+
+from localgrad.modes.ensemble._mode_field import denominators, rule_terms, velocity
+
+FASTMATH = {"contract", "nsz"}
+kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
+# For functions that must vanish into the loop for it to be vectorised: a call would stop that.
+inlined = njit(error_model="numpy", fastmath=FASTMATH, inline="always")
+absorbed = njit(error_model="numpy", fastmath=FASTMATH, forceinline=True)
+
+
+@intrinsic
+def choose(typing_context, condition, x, y):
+    """`x if condition else y`, without a branch."""
+
+    def build(context, builder, signature, arguments):
+        return builder.select(*arguments)
+
+    return types.float64(types.boolean, types.float64, types.float64), build
+
+
+@inlined
+def larger(x, y):
+    """The larger of two numbers; `y` where one is NaN."""
+    return choose(x > y, x, y)
+
+
+@inlined
+def smaller(x, y):
+    """The smaller of two numbers; `y` where one is NaN."""
+    return choose(x < y, x, y)
+
+
+@absorbed
+def lag_sum(z, digits):
+    """`Σ_{j<lags} z^j` and its derivative, by doubling.
+
+    `digits` are `lags` and a tuple as long as it has binary digits, so that the loop is unrolled when it is compiled.
+    From the sum of `t` lags come those of `2t` and `2t + 1`.
+    """
+    total, slope, power, power_slope = 1.0, 0.0, z, 1.0
+    lags, places = digits
+    for k in range(2, len(places) + 1):
+        slope = slope * (1 + power) + total * power_slope
+        total = total * (1 + power)
+        power_slope = 2 * power * power_slope
+        power = power * power
+        odd = (lags >> (len(places) - k)) & 1 == 1
+        slope = choose(odd, total + z * slope, slope)
+        total = choose(odd, 1 + z * total, total)
+        power_slope = choose(odd, power + z * power_slope, power_slope)
+        power = choose(odd, z * power, power)
+    return total, slope
+
+
+@absorbed
+def sums(w, m, w_star, digits):
+    """`p, q, r, t, dr, dt` of the mode equations; for all lags (`digits = None`) from a single division."""
+    own, cross = denominators(w, w_star)
+    if digits is None:
+        own_lag, cross_lag = 1 - m * w, 1 - m * w_star
+        instant, lagged = own * cross, own_lag * cross_lag
+        inverse = 1 / (instant * lagged)
+        instant, lagged = lagged * inverse, instant * inverse
+        r, t = cross_lag * lagged, own_lag * lagged
+        return cross * instant, own * instant, r, t, r * r, t * t
+    inverse = 1 / (own * cross)
+    r, dr = lag_sum(m * w, digits)
+    t, dt = lag_sum(m * w_star, digits)
+    return cross * inverse, own * inverse, r, t, dr, dt
+
+
+@kernel
+def room(w, m, w_star, digits):
+    """How far inside the mode equations' domain: positive where they exist, and zero at the edge."""
+    if digits is None:
+        return 1 - larger(abs(w), abs(m) * larger(abs(w), abs(w_star)))
+    return 1 - abs(w)
+
+
+@inlined
+def rates(a, b, w, phi0, phi1, mu0, mu1, c, w_star, digits):
+    """The learning velocity at a point."""
+    f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
+    p, q, r, t, _, _ = sums(w, m, w_star, digits)
+    return velocity(a, b, w, f, c, w_star, p, q, r, t)

@@ -1,0 +1,131 @@
+r"""The kernel's formulas, derived from the one definition of the mode equations and written out as a module.
+
+SymPy runs `modes.field` and `modes.loss` on symbols, differentiates them, names what recurs, and prints the
+functions of `_mode_field.py`, which Numba compiles. Two things are kept symbolic, so that one text serves every
+rule: the reciprocals `p = 1/(1 − w²)` and `q = 1/(1 − w w*)`, which the kernel computes from a single division,
+and the sums over lags `r = σ(m w)` and `t = σ(m w*)` with their derivatives, which are `1/(1 − z)` and `1/(1 − z)²`
+when all lags are kept.
+
+`python -m localgrad.modes.ensemble.generate` rewrites the module; a test compares it with what this file generates.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import sympy as sp
+from sympy.printing.precedence import PRECEDENCE
+from sympy.printing.pycode import PythonCodePrinter
+
+from localgrad.models.aligned import Mode
+from localgrad.modes.equations import field, loss
+from localgrad.rules.rule import Rule
+from localgrad.rules.terms import Feedback, Propagator
+
+TARGET = Path(__file__).with_name("_mode_field.py")
+
+a, b, w, w_star = sp.symbols("a b w w_star", real=True)
+phi0, phi1, mu0, mu1, c = sp.symbols("phi0 phi1 mu0 mu1 c", real=True)
+f, m, p, q, r, t, dr, dt, theirs = sp.symbols("f m p q r t dr dt theirs", real=True)
+_sigma = sp.Function("sigma")
+
+# Any rule at the level of a mode: f = φ₀ + φ₁ a, m = μ₀ + μ₁ w. The teacher enters through c = a* b* only.
+RULE = Rule(Feedback(symmetric=phi1, fixed=phi0), Propagator(full=mu1, decay=mu0), name="general")
+STUDENT, TEACHER = Mode(a, b, w), Mode(c, sp.Integer(1), w_star)
+
+_HEADER = '''"""The mode equations as Numba compiles them. Written by `generate.py`; do not edit.
+
+Learning velocities are `−Δ`. Names: `p = 1/(1 − w²)`, `q = 1/(1 − w w*)`, `r = σ(m w)`, `t = σ(m w*)`, `dr` and `dt`
+the derivatives of the last two, `c = a* b*`, `theirs = 1/(1 − w*²)`.
+"""
+
+# mypy: ignore-errors
+
+from numba import njit
+
+_inline = njit(inline="always", error_model="numpy")
+'''
+
+
+def generate() -> str:
+    """The text of `_mode_field.py`."""
+    velocity = [-component for component in _with_symbolic_sums(field(RULE, STUDENT, TEACHER))]
+    jacobian = [sp.diff(component, variable) for component in velocity for variable in STUDENT]
+    velocity, jacobian = _with_names(velocity), _with_names(jacobian)
+    rule = "phi0, phi1, mu0, mu1"
+    functions = [
+        _function("rule_terms", f"a, w, {rule}", "`f` and `m`.", [RULE.feedback(a), RULE.propagator.on_mode(w)]),
+        _function("denominators", "w, w_star", "`1/p` and `1/q`.", [1 - w * w, 1 - w * w_star]),
+        _function("velocity", "a, b, w, f, c, w_star, p, q, r, t", "`(ȧ, ḃ, ẇ)`.", velocity),
+        _function(
+            "velocity_and_jacobian",
+            "a, b, w, f, m, phi1, mu1, c, w_star, p, q, r, t, dr, dt",
+            "`(ȧ, ḃ, ẇ)`, then its Jacobian row by row.",
+            velocity + jacobian,
+        ),
+        _function("loss", "a, b, w, c, w_star, p, q, theirs", "The loss.", _with_names([loss(STUDENT, TEACHER)])),
+    ]
+    return "\n\n".join([_HEADER, *functions]) + "\n"
+
+
+def write() -> None:
+    """Rewrite `_mode_field.py` (and leave its layout to the formatter)."""
+    TARGET.write_text(generate(), encoding="utf-8")
+
+
+def _with_symbolic_sums(expressions: Iterable[Any]) -> list[Any]:
+    """`1/(1 − z)` becomes `σ(z)` for `z = m w` and `z = m w*`, with `m` still a function of `w`."""
+    propagator = RULE.propagator.on_mode(w)
+    sums = {1 / (1 - propagator * x): _sigma(propagator * x) for x in (w, w_star)}
+    return [expression.xreplace(sums) for expression in expressions]
+
+
+def _with_names(expressions: Iterable[Any]) -> list[Any]:
+    propagator = RULE.propagator.on_mode(w)
+    z = sp.Dummy()
+    names: dict[Any, Any] = {1 - w * w: 1 / p, 1 - w * w_star: 1 / q, 1 - w_star * w_star: 1 / theirs}
+    for sum_, slope, x in ((r, dr, w), (t, dt, w_star)):
+        argument = propagator * x
+        names[_sigma(argument)] = sum_
+        names[sp.Subs(sp.diff(_sigma(z), z), z, argument)] = slope
+    named = [_replace(sp.sympify(expression), names) for expression in expressions]
+    return [expression.subs({mu0: m - mu1 * w, phi0: f - phi1 * a}) for expression in named]
+
+
+def _replace(expression: Any, names: dict[Any, Any]) -> Any:
+    """Like `xreplace`, but knows derivatives of `σ` whatever dummy variable they are written with."""
+    slopes = {key.point[0]: value for key, value in names.items() if isinstance(key, sp.Subs)}
+    expression = expression.replace(lambda x: isinstance(x, sp.Subs), lambda x: slopes[x.point[0]])
+    return expression.xreplace({key: value for key, value in names.items() if not isinstance(key, sp.Subs)})
+
+
+def _function(name: str, arguments: str, doc: str, results: list[Any]) -> str:
+    shared, results = sp.cse(results, symbols=sp.numbered_symbols("x"), order="canonical")
+    body = [f"{symbol} = {_code(value)}" for symbol, value in shared]
+    values = [_code(value) for value in results]
+    body.append(
+        f"return {values[0]}" if len(values) == 1 else "return (\n        " + ",\n        ".join(values) + ",\n    )"
+    )
+    lines = "".join(f"    {line}\n" for line in body)
+    return f'@_inline\ndef {name}({arguments}):\n    """{doc}"""\n{lines}'.rstrip("\n")
+
+
+def _code(expression: Any) -> str:
+    """Python source with whole powers written as products."""
+    return _Printer().doprint(expression)
+
+
+class _Printer(PythonCodePrinter):
+    def _print_Pow(self, expr: Any, rational: bool = False) -> str:
+        if expr.exp.is_Integer and expr.exp > 0:
+            return "*".join([self.parenthesize(expr.base, PRECEDENCE["Pow"])] * int(expr.exp))
+        return super()._print_Pow(expr, rational)
+
+    def _print_Rational(self, expr: Any) -> str:
+        return repr(float(expr))
+
+    _print_Half = _print_Rational  # noqa: N815
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,176 @@
+r"""Where learning can come to rest: all fixed points of a mode under any rule of the family.
+
+With feedback `f = φ₀ + φ₁ a` and `c = a* b* ≠ 0`, the fixed points of the mode equations (`modes.py`) are
+
+- *optimal* `(s, c/s, w*)`, `s ≠ 0`, loss 0, under every rule;
+- where the feedback vanishes, at `a₀ = −φ₀/φ₁` (only if `φ₁ ≠ 0`): *silent* `(a₀, 0, w)`, and for `a₀ ≠ 0` also
+  *blocked* `(a₀, c(1−w²)/(a₀(1−w w*)), w)`; both for every `|w| < 1`;
+
+and no others, whatever the propagator and the number of lags, provided `|m w*| < 1`. Proof: let `f ≠ 0`. For `b = 0`,
+`Δb = −f c σ(m w*) ≠ 0`. For `b ≠ 0`, `Δa = 0` gives `ab = c (1−w²)/(1−w w*)`; put into `Δb = Δw = 0` this leaves
+`(1−w²) σ(mw) = (1−w w*) σ(mw*)` and `w σ(mw) = w* σ(mw*)`. If `σ(mw) = 0` both products `mw, mw*` are the one real zero
+of `σ`, so `w = w*`; otherwise dividing gives `w* (1−w²) = w (1−w w*)`, so again `w = w*`, and `ab = c`. ∎
+
+BPTT and tBPTT(τ), `φ₀ = 0`, have `a₀ = 0`: the silent line alone (the paper's non-optimal manifold, there for τ = 1 and
+∞). RFLO, `φ₁ = 0`, has nothing but the optimum. Blends of feedback have all three. `search_fixed_points` looks for
+roots from many starts without using any of this.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from localgrad.models.aligned import Mode
+from localgrad.modes.equations import check_modes, field, loss, mode_jacobian
+from localgrad.modes.stability import optimal_mode
+from localgrad.rules.rule import Rule
+
+
+@dataclass(frozen=True)
+class FixedPointManifold:
+    """A curve of fixed points of the learning flow.
+
+    `at(t)` gives the `Mode` (arrays) at parameter values `t`, which run over `domain`; `formula` says it in words.
+    """
+
+    name: str
+    formula: str
+    parameter: str
+    domain: tuple[float, float]
+    at: Callable[[Any], Mode]
+    teacher: Mode
+
+    def loss(self, t: Any) -> Any:
+        """The loss at parameter values `t`; broadcasts."""
+        return loss(self.at(t), self.teacher)
+
+    def distance(self, student: Mode) -> Any:
+        """How far a mode is from the curve's point with the same parameter (`s = a`, or `w`); infinite at `s = 0`."""
+        t = student.a if self.parameter == "s" else student.w
+        nonzero = np.where(t == 0, 1.0, t) if self.parameter == "s" else t
+        gaps = [np.abs(x - y) for x, y in zip(self.at(nonzero), student, strict=True)]
+        return np.where((self.parameter == "s") & (t == 0), np.inf, np.sum(gaps, axis=0))
+
+
+def fixed_points(rule: Rule, teacher: Mode) -> tuple[FixedPointManifold, ...]:
+    """All fixed points of a mode: the optimal manifold first, then those where feedback vanishes.
+
+    **Arguments:** `rule` with scalar feedback; `teacher`: `Mode` of scalars, `a* b* ≠ 0`, `|w*| < 1`.
+
+    **Returns:** a tuple of `FixedPointManifold`.
+
+    **Raises:** `ValueError` for a silent teacher mode, and for a rule whose feedback is zero (then nothing learns).
+
+    Source: the paper for BPTT, tBPTT(1) and RFLO; proof for the whole family in the module's text.
+
+    >>> from localgrad import BPTT, RFLO
+    >>> [m.name for m in fixed_points(BPTT(), Mode(1.0, 1.0, 0.5))]
+    ['optimal', 'silent']
+    >>> [m.name for m in fixed_points(RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.5))]
+    ['optimal']
+    """
+    optimal_mode(teacher, 1.0)  # refuses a silent teacher
+    check_modes(None, teacher, teacher)
+    fixed, symmetric = float(rule.feedback(0.0)), float(rule.feedback(1.0) - rule.feedback(0.0))
+    if fixed == 0 and symmetric == 0:
+        raise ValueError("the rule's feedback is zero, so every mode with b = 0 is at rest; give a non-zero feedback")
+    c, w_star = teacher.a * teacher.b, teacher.w
+    everywhere, stable = (-np.inf, np.inf), (-1.0, 1.0)
+    found = [
+        FixedPointManifold("optimal", "(s, c/s, w*)", "s", everywhere, lambda s: optimal_mode(teacher, s), teacher)
+    ]
+    if symmetric == 0:
+        return tuple(found)
+    a0 = 0.0 - fixed / symmetric  # 0.0, not −0.0, for purely symmetric feedback
+
+    def silent(w: Any) -> Mode:
+        return Mode(a0 + 0 * w, 0.0 * w, w)
+
+    def blocked(w: Any) -> Mode:
+        return Mode(a0 + 0 * w, c * (1 - w * w) / (a0 * (1 - w * w_star)), w)
+
+    found.append(FixedPointManifold("silent", f"({a0:.4g}, 0, w)", "w", stable, silent, teacher))
+    if a0 != 0:
+        formula = f"({a0:.4g}, c(1−w²)/({a0:.4g}(1−w w*)), w)"
+        found.append(FixedPointManifold("blocked", formula, "w", stable, blocked, teacher))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class RootSearch:
+    """What a numerical root search found: `roots` (`Mode` of arrays) and, for each, the manifold it lies on.
+
+    `labels` holds a manifold's name or `"unknown"`; `num_escaped` starts led to no root of moderate size.
+    """
+
+    roots: Mode
+    labels: np.ndarray
+    num_escaped: int
+
+    def count(self, label: str) -> int:
+        """How many roots carry `label`."""
+        return int(np.sum(self.labels == label))
+
+
+def search_fixed_points(
+    rule: Rule, teacher: Mode, *, num_starts: int = 1000, seed: int = 0, tolerance: float = 1e-6
+) -> RootSearch:
+    """Look for roots of the learning flow from random starts, knowing nothing of where they should be.
+
+    Levenberg–Marquardt on all starts at once, with the exact Jacobian, in the coordinates `(a, b, artanh w)`; it also
+    converges to curves of roots, where the Jacobian is singular. Starts: `a, b` normal with standard deviation 1.5,
+    `w` uniform in ±0.95.
+
+    **Arguments:** `rule`, `teacher` as in `fixed_points`; `tolerance`: how close to a manifold of `fixed_points` a root
+    counts as lying on it.
+
+    **Returns:** a `RootSearch`.
+
+    Source: Marquardt 1963.
+    """
+    rng = np.random.default_rng(seed)
+    starts = np.stack([*rng.normal(0, 1.5, (2, num_starts)), np.arctanh(rng.uniform(-0.95, 0.95, num_starts))], axis=1)
+    found = _levenberg_marquardt(rule, teacher, starts)
+    roots = Mode(*found.T)
+    labels = np.full(len(found), "unknown", dtype=object)
+    for manifold in reversed(fixed_points(rule, teacher)):
+        labels[np.asarray(manifold.distance(roots) < tolerance * (1 + np.abs(found).sum(axis=1)))] = manifold.name
+    return RootSearch(roots, labels, num_starts - len(found))
+
+
+def _levenberg_marquardt(rule: Rule, teacher: Mode, x: np.ndarray, iterations: int = 200) -> np.ndarray:
+    """The roots of moderate size, as rows `(a, b, w)`, that the rows of `x`, `(a, b, artanh w)`, lead to."""
+    limit = 1 - 1e-9  # keeps |w| below 1 in floating point
+
+    def mode(x: np.ndarray) -> Mode:
+        return Mode(x[:, 0], x[:, 1], np.clip(np.tanh(x[:, 2]), -limit, limit))
+
+    def residual(x: np.ndarray) -> np.ndarray:
+        return -np.stack(np.broadcast_arrays(*field(rule, mode(x), teacher)), axis=1)
+
+    ends, residuals = np.array(x, dtype=float), residual(x)
+    searching, damping = np.arange(len(x)), np.full(len(x), 1e-2)
+    for _ in range(iterations):
+        # Done are those at a root to rounding, and those that no step improves.
+        still = (np.linalg.norm(residuals[searching], axis=1) > 1e-15) & (damping < 1e12)
+        searching, damping = searching[still], damping[still]
+        if searching.size == 0:
+            break
+        x, r = ends[searching], residuals[searching]
+        w = mode(x).w
+        J = mode_jacobian(rule, mode(x), teacher) * np.stack([np.ones_like(w), np.ones_like(w), 1 - w * w], 1)[:, None]
+        normal = J.mT @ J
+        # Damping by the trace as well as the diagonal: along a curve of roots a whole column of J vanishes.
+        size = np.trace(normal, axis1=1, axis2=2)[:, None] + 1e-300
+        scale = np.einsum("kii->ki", normal) + 1e-3 * size
+        step = np.linalg.solve(normal + (damping[:, None] * scale)[..., None] * np.eye(3), -(J.mT @ r[..., None]))
+        trial = x + np.clip(step[..., 0], -1, 1)
+        r_trial = residual(trial)
+        better = np.linalg.norm(r_trial, axis=1) < np.linalg.norm(r, axis=1)
+        ends[searching], residuals[searching] = np.where(better[:, None], (trial, r_trial), (x, r))
+        damping = np.clip(np.where(better, damping / 3, damping * 4), 1e-12, 1e12)
+    ends = np.stack(mode(ends), axis=1)
+    moderate = (np.abs(ends[:, :2]).max(axis=1) < 1e2) & (np.abs(ends[:, 2]) < 1 - 1e-6)
+    return ends[moderate & (np.linalg.norm(residuals, axis=1) < 1e-9)]

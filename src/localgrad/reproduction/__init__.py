@@ -1,0 +1,1 @@
+"""Experiments with claims, the catalogue of them, and the report."""

@@ -1,0 +1,1 @@
+"""What finite horizons, steps and batches do to what is learned."""

@@ -1,0 +1,1 @@
+"""Whether unaligned networks align, and whether mode theory then predicts them."""

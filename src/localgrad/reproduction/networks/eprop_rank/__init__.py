@@ -1,0 +1,1 @@
+"""The rank of what e-prop learns."""

@@ -1,0 +1,1 @@
+"""The rank of what each rule learns."""

@@ -1,0 +1,212 @@
+"""One self-contained HTML file that says what was claimed, what was measured, and how to see it again.
+
+    sections → report.html (claims first), claims.json, figures/*.svg, *.png, data/*.nc
+
+The report needs no network and no script: images are embedded. It is written whole or not at all: everything goes to
+a hidden folder first, made before any computation (`output_folder`), and the report itself is moved into place last.
+Limit: datasets are stored as NetCDF 3, which has no complex numbers; `x` becomes `x_real` and `x_imag`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import xarray as xr
+
+LARGEST_EMBEDDED_SVG = 600_000
+"""Figures whose SVG is larger than this many bytes are embedded as PNG."""
+
+
+@dataclass(frozen=True)
+class RenderedFigure:
+    """A finished figure: its file name without ending, what to see in it, and both files."""
+
+    name: str
+    caption: str
+    svg: bytes
+    png: bytes
+
+    @property
+    def source(self) -> str:
+        """The image as a `data:` address: the SVG, or the PNG if the SVG is very large."""
+        is_small = len(self.svg) <= LARGEST_EMBEDDED_SVG
+        kind, content = ("svg+xml", self.svg) if is_small else ("png", self.png)
+        return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """An experiment as the report shows it.
+
+    `claims` are as `Claim.as_json` gives them; `table` is rows of text, the header first; `seconds` is wall time.
+    """
+
+    name: str
+    title: str
+    question: str
+    parameters: dict[str, Any]
+    claims: list[dict[str, Any]]
+    figures: tuple[RenderedFigure, ...]
+    dataset: xr.Dataset
+    quick: bool
+    seconds: float
+    table: list[list[str]] | None = None
+    table_caption: str = ""
+
+    @property
+    def command(self) -> str:
+        """What makes this section again."""
+        return f"localgrad reproduce {self.name}" + " --quick" * self.quick
+
+
+def all_claims(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """The claims of all sections in order."""
+    return [claim for section in sections for claim in section.claims]
+
+
+def count_claims(sections: Sequence[Section]) -> str:
+    """How many claims hold, in words.
+
+    >>> count_claims([])
+    'No claims were checked'
+    """
+    claims = all_claims(sections)
+    held = sum(claim["holds"] for claim in claims)
+    if not claims:
+        return "No claims were checked"
+    if held == len(claims):
+        return "The claim holds" if held == 1 else f"All {held} claims hold"
+    return f"{held} of {len(claims)} claims hold"
+
+
+def render_html(sections: Sequence[Section]) -> str:
+    """The report as one HTML document: failing claims at the top, every text escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = format_number
+    template = environment.from_string(
+        files("localgrad.reproduction").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    return template.render(
+        sections=sections,
+        claims=sorted(all_claims(sections), key=lambda claim: claim["holds"]),
+        summary=count_claims(sections),
+        all_hold=all(claim["holds"] for claim in all_claims(sections)),
+        quick=any(section.quick for section in sections),
+        versions=versions(),
+        date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    )
+
+
+def format_number(value: Any) -> str:
+    """A measurement or parameter for reading: six significant digits, lists with commas, yes and no.
+
+    >>> format_number(0.30000000000000004), format_number([1, 0.5]), format_number(False)
+    ('0.3', '1, 0.5', 'no')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(f"({format_number(v)})" if isinstance(v, list | tuple) else format_number(v) for v in value)
+    return "–" if value is None else str(value)
+
+
+def versions() -> dict[str, str]:
+    """The versions of what the numbers depend on."""
+    found = {"Python": platform.python_version()}
+    for name, package in [
+        ("localgrad", "localgrad"), ("JAX", "jax"), ("NumPy", "numpy"), ("SciPy", "scipy"), ("Numba", "numba"),
+        ("Matplotlib", "matplotlib"), ("xarray", "xarray"),
+    ]:  # fmt: skip
+        try:
+            found[name] = version(package)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found | {"Platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"}
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder inside `folder` whose contents are moved up into it when the block ends well.
+
+    Enter it before computing: it finds at once whether the folder can be written. If the block fails or is
+    interrupted, nothing is left behind. Other files in `folder` are never touched.
+
+    **Raises:** `OSError` with a remedy if `folder` cannot be made or written.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+    except OSError as error:
+        raise OSError(f"cannot write to the output folder '{folder}' ({error.strerror}); choose another") from error
+    try:
+        yield unfinished
+        _move_into(folder, unfinished)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with suppress(OSError):  # not empty: the report is there
+            for path in made:
+                path.rmdir()
+
+
+def _move_into(folder: Path, unfinished: Path) -> None:
+    """Replace file by file, the report last; an older report goes first, lest it stand beside newer figures."""
+    (folder / "report.html").unlink(missing_ok=True)
+    moved = [path.relative_to(unfinished) for path in unfinished.rglob("*") if path.is_file()]
+    for path in sorted(moved, key=lambda path: (path.name == "report.html", path)):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(unfinished / path, folder / path)
+
+
+def write_report(sections: Sequence[Section], folder: Path) -> None:
+    """Write report, claims, figures and datasets into `folder`, the one that `output_folder` gave.
+
+    **Raises:** `ValueError` if two figures have the same name, or a name is not usable as a file name.
+    """
+    figures = [figure for section in sections for figure in section.figures]
+    _check_names([figure.name for figure in figures])
+    for name in ("figures", "data"):
+        (folder / name).mkdir(exist_ok=True)
+    for figure in figures:
+        (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
+        (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+    for section in sections:
+        write_dataset(section.dataset, folder / "data" / f"{section.name}.nc")
+    document = {"claims": all_claims(sections), "versions": versions()}
+    (folder / "claims.json").write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / "report.html").write_text(render_html(sections), encoding="utf-8")
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two figures are called {name!r}; figure names must differ")
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"figure name {name!r} is not a file name; use letters, digits, '-' and '_'")
+
+
+def write_dataset(dataset: xr.Dataset, path: Path) -> None:
+    """Write a dataset as NetCDF 3, `x` complex as `x_real` and `x_imag`; read it with `xarray.load_dataset(path)`."""
+    for name, variable in list(dataset.variables.items()):
+        if variable.dtype.kind == "c":
+            parts = {f"{name}_real": variable.real, f"{name}_imag": variable.imag}
+            dataset = dataset.drop_vars([name]).assign(parts)
+    dataset.to_netcdf(path, engine="scipy")

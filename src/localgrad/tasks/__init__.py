@@ -1,0 +1,1 @@
+"""What is to be learned: teachers, from files, connectomes and random draws."""

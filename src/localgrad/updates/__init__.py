@@ -1,0 +1,1 @@
+"""Rule × model × task → Δ: exact expected updates and sampled ones."""

@@ -1,0 +1,138 @@
+r"""Expected updates of an infinite horizon, in closed form by Stein equations.
+
+With the error system `𝐀 = [A, −A*]`, `𝐖 = diag(W, W*)`, `𝐁 = [B; B*]` of `expected.py`, `n` hidden units,
+
+    𝐐 = 𝐁 𝐁ᵀ + 𝐖 𝐐 𝐖ᵀ,   Q its first n columns,   S = Σ_{j<lags} (M^j)ᵀ Fᵀ 𝐀 𝐖^j,
+    ΔA = 𝐀 Q,   ΔB = S 𝐁,   ΔW = S 𝐖 Q,   loss = ½ tr(𝐀 𝐐 𝐀ᵀ).
+
+All of it is matrix products, `O(n³)` a doubling of the number of lags (`stein.py`). Small networks are summed as they
+stand here, since few products are what counts; of large ones student and teacher are kept apart, which leaves out the
+zeros of `𝐖` and what is not needed of `𝐐`. A scalar propagator needs only as many rows of `S` as there are outputs, a
+rule that keeps few lags a short sum.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax.scipy.linalg import block_diag
+from jaxtyping import Array
+
+from localgrad.models.linear import LinearRNN
+from localgrad.rules.rule import Rule
+from localgrad.rules.terms import Propagator
+from localgrad.updates.stein import operator_norm_bound, sum_all_lags, sum_first_lags, transpose_times
+
+# Up to this many hidden units of student and teacher together, 𝐖 is one block: a quarter less time at 10 and 10, more
+# at 16 and 16 (docs/decisions.md).
+_ONE_BLOCK_UP_TO = 24
+
+
+class _ErrorSystem(NamedTuple):
+    """`𝐀`, `𝐖`, `𝐁` in blocks: student and teacher, or both in one."""
+
+    A: tuple[Array, ...]
+    W: tuple[Array, ...]
+    B: tuple[Array, ...]
+
+
+class _Powers(NamedTuple):
+    """The matrices whose powers are needed. `M` is `None` where it is `W` itself, so that one squaring serves both."""
+
+    W: tuple[Array, ...]
+    M: Array | None
+
+
+class _Sums(NamedTuple):
+    """What is summed of `S` and `𝐐`, in blocks as `𝐖`."""
+
+    S: tuple[Array, ...]  # for a scalar M without its factor Fᵀ; empty where it is not summed here
+    Q: dict[tuple[int, int], Array]  # by row and column of the block; 𝐐 is symmetric, and half of it enough
+
+
+def _error_system(student: LinearRNN, teacher: LinearRNN) -> _ErrorSystem:
+    (A, A_star), (W, W_star), (B, B_star) = zip(student.matrices, teacher.matrices, strict=True)
+    if len(W) + len(W_star) > _ONE_BLOCK_UP_TO:
+        return _ErrorSystem((A, -A_star), (W, W_star), (B, B_star))
+    whole = jnp.concatenate([A, -A_star], axis=1), block_diag(W, W_star), jnp.concatenate([B, B_star])
+    return _ErrorSystem(*((matrix,) for matrix in whole))
+
+
+def _advance(powers: _Powers, sums: _Sums) -> _Sums:
+    """One lag more: `S → Mᵀ S 𝐖`, `𝐐 → 𝐖 𝐐 𝐖ᵀ`."""
+    W = powers.W
+
+    def carried(S: Array) -> Array:
+        hidden = S.shape[0]
+        return transpose_times(W[0][:hidden, :hidden] if powers.M is None else powers.M, S)
+
+    return _Sums(
+        tuple(carried(S) @ right for S, right in zip(sums.S, W, strict=False)),
+        {(row, column): W[row] @ Q @ W[column].mT for (row, column), Q in sums.Q.items()},
+    )
+
+
+def _contraction(powers: _Powers) -> Array:
+    W = jnp.max(jnp.stack([operator_norm_bound(block) for block in powers.W]))
+    return W * (W if powers.M is None else jnp.maximum(W, operator_norm_bound(powers.M)))
+
+
+def _covariances(system: _ErrorSystem, columns: int) -> dict[tuple[int, int], Array]:
+    """The first term of `𝐐`, for the blocks of its lower half in so many columns of blocks."""
+    B = system.B
+    return {(row, column): B[row] @ B[column].mT for row in range(len(B)) for column in range(min(row + 1, columns))}
+
+
+def closed_form_update(rule: Rule, student: LinearRNN, teacher: LinearRNN) -> tuple[LinearRNN, Array]:
+    """The expected update, and whether its sums converged."""
+    system = _error_system(student, teacher)
+    hidden, Ft, M = len(student.W), rule.feedback(student.A).mT, rule.propagator(student.W)
+    powers = _Powers(system.W, None if _is_plain_jacobian(rule.propagator) else M)
+    Q = _covariances(system, columns=1)
+    if rule.lags is not None:
+        sums, exists = sum_all_lags(_advance, _contraction, _only_states(system), _Sums((), Q))
+        S = tuple(_first_lags(rule.lags, M, Ft @ A, W) for A, W in zip(system.A, system.W, strict=True))
+    elif M.shape[-2:] == (1, 1):
+        # A scalar M commutes with Fᵀ: sum the few rows Σ m^j 𝐀 𝐖^j, and multiply by Fᵀ once.
+        sums, exists = sum_all_lags(_advance, _contraction, powers, _Sums(system.A, Q))
+        S = tuple(Ft @ rows for rows in sums.S)
+    else:
+        sums, exists = sum_all_lags(_advance, _contraction, powers, _Sums(tuple(Ft @ A for A in system.A), Q))
+        S = sums.S
+    states = [sums.Q[row, 0][:, :hidden] for row in range(len(S))]
+    blocks = list(zip(*system, S, states, strict=True))
+    update = LinearRNN(
+        sum(a @ q for a, _, _, _, q in blocks),
+        sum((s @ w) @ q for _, w, _, s, q in blocks),
+        sum(s @ b for _, _, b, s, _ in blocks),
+    )
+    return update, exists > 0
+
+
+def _only_states(system: _ErrorSystem) -> _Powers:
+    return _Powers(system.W, jnp.zeros((1, 1), system.W[0].dtype))
+
+
+def _first_lags(lags: int, M: Array, first: Array, W: Array) -> Array:
+    """`Σ_{j<lags} (M^j)ᵀ first W^j`."""
+
+    def advance(matrices: tuple[Array, Array], S: Array) -> Array:
+        return transpose_times(matrices[0], S) @ matrices[1]
+
+    return sum_first_lags(advance, (M, W), first, lags)
+
+
+def _is_plain_jacobian(propagator: Propagator) -> bool:
+    plain = isinstance(propagator.full, int) and propagator.full == 1
+    return plain and propagator.diagonal is None and propagator.decay is None
+
+
+def closed_form_loss(student: LinearRNN, teacher: LinearRNN) -> Array:
+    """`½ tr(𝐀 𝐐 𝐀ᵀ)`; infinite where a network is unstable."""
+    system = _error_system(student, teacher)
+    first = _Sums((), _covariances(system, columns=2))
+    sums, exists = sum_all_lags(_advance, _contraction, _only_states(system), first)
+    A = system.A
+    variance = sum(
+        (1 if row == column else 2) * jnp.sum((A[row] @ Q) * A[column]) for (row, column), Q in sums.Q.items()
+    )
+    return jnp.where(exists > 0, variance / 2, jnp.inf)

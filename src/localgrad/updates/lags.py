@@ -1,0 +1,183 @@
+r"""Expected updates lag by lag: any finite horizon, and low-rank infinite ones.
+
+Write `E_k = A W^k B − A* W*^k B*` for the error in the `k`-th Markov parameter. Horizon and loss only weight
+these errors, `Ẽ_k = ω_k E_k` with `ω_k = 1` for `k < T` (final-step loss), `1 − k/T` (sequence loss) or
+`1` throughout (infinite horizon), and for every rule
+
+    L  = ½ Σ_k ω_k ‖E_k‖²              ΔA = Σ_k Ẽ_k (W^k B)ᵀ
+    ΔB = Σ_{j<lags} (M^j)ᵀ Fᵀ Ẽ_j      ΔW = Σ_{j<lags} (M^j)ᵀ Fᵀ D_j,   D_j = Σ_i Ẽ_{i+j+1} (W^i B)ᵀ.
+
+A forward pass makes the rows `A W^k`, `A* W*^k`, `F M^k` and from them `Ẽ_k`; a backward pass makes
+`D_j = Ẽ_{j+1} Bᵀ + D_{j+1} Wᵀ`. Cost `O(n² · output)` a lag, against the Stein equations' `O(n³)` a doubling.
+Both passes go by blocks of lags, so that their products are matrix–matrix. The backward pass takes any errors: with
+those measured in a batch of sequences in place of `Ẽ_k` it gives that batch's update (`sampled.py`).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from localgrad.models.linear import LinearRNN
+from localgrad.updates.stein import square, times
+
+# Lags in a block; 16 and 32 are about equally fast, 8 and 64 slower for large networks (docs/decisions.md).
+BLOCK = 16
+# Lags an infinite horizon may take here before it is left to the Stein equations.
+MAX_LAGS = 1024
+
+
+class _Rows(NamedTuple):
+    """A block of rows `X N^k`, shape `"block output hidden"`, and the matrix `N^block` that moves it on."""
+
+    block: Array
+    stride: Array
+
+    def advance(self) -> "_Rows":
+        return _Rows(times(self.block, self.stride), self.stride)
+
+
+def _first_rows(X: Array, N: Array) -> _Rows:
+    block, power = X[None], N
+    while block.shape[0] < BLOCK:
+        block, power = jnp.concatenate([block, times(block, power)]), square(power)
+    return _Rows(block, power)
+
+
+class Forward(NamedTuple):
+    """State of the forward pass: the three families of rows, and what the backward pass needs of them."""
+
+    student: _Rows
+    teacher: _Rows
+    credit: _Rows
+    errors: Array  # Ẽ, "block_index block output input"
+    credits: Array  # F M^j, "block_index block output hidden"
+    position: Array  # of the next block
+
+
+class Lags(NamedTuple):
+    """Which lags count, and how much.
+
+    `weights` is `ω`, shape `"capacity block"`, zero beyond the horizon; `num_blocks`, how many blocks to run, is static
+    under differentiation. Both are `None` for an infinite horizon: all weights 1, until the rows have vanished.
+    """
+
+    weights: Array | np.ndarray | None
+    num_blocks: Array | int | None
+
+
+def lags_of(horizon: int | None, loss: str, dtype: Any) -> Lags:
+    """The weights `ω_k` of a horizon and a loss (see the module's text), in blocks.
+
+    The capacity grows by powers of 4, so that few programs are compiled however many horizons are asked for.
+    """
+    if horizon is None:
+        return Lags(None, None)
+    num_blocks = -(-horizon // BLOCK)
+    capacity = 4
+    while capacity < num_blocks:
+        capacity *= 4
+    k = np.arange(capacity * BLOCK)
+    weights = np.where(k < horizon, 1.0 if loss == "final" else 1 - k / horizon, 0)
+    return Lags(weights.astype(dtype).reshape(capacity, BLOCK), num_blocks)
+
+
+def update_by_lags(
+    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, max_lags: int | None, lags: Lags
+) -> tuple[LinearRNN, Array]:
+    """The expected update of a rule that keeps `max_lags`, and whether its sums are complete (always, if finite)."""
+    forward = forward_pass(student, teacher, F, M, lags)
+    complete = jnp.array(True) if lags.num_blocks is not None else forward.position < len(forward.errors)
+    num_blocks = forward.position if lags.num_blocks is None else lags.num_blocks
+    return backward_pass(student, forward.errors, forward.credits, max_lags, num_blocks), complete
+
+
+def loss_by_lags(student: LinearRNN, teacher: LinearRNN, lags: Lags) -> Array:
+    """`½ Σ_k ω_k ‖E_k‖²` for a finite horizon."""
+    weights = jnp.asarray(lags.weights)
+
+    def add_block(at: Array, state: tuple[_Rows, _Rows, Array]) -> tuple[_Rows, _Rows, Array]:
+        own, theirs, total = state
+        E = own.block @ student.B - theirs.block @ teacher.B
+        return own.advance(), theirs.advance(), total + jnp.sum(weights[at][:, None, None] * E * E) / 2
+
+    start = (_first_rows(student.A, student.W), _first_rows(teacher.A, teacher.W), jnp.zeros((), student.W.dtype))
+    return jax.lax.fori_loop(0, lags.num_blocks, add_block, start)[2]
+
+
+def forward_pass(student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, lags: Lags) -> Forward:
+    """The weighted errors `Ẽ_k` and the credits `F M^k`, block by block."""
+    weights = jnp.ones((MAX_LAGS // BLOCK, BLOCK), student.W.dtype) if lags.weights is None else lags.weights
+    weights, capacity = jnp.asarray(weights), len(weights)
+    output, _, input = student.sizes
+    dtype = student.W.dtype
+
+    def record(state: Forward) -> Forward:
+        E = state.student.block @ student.B - state.teacher.block @ teacher.B
+        at = state.position
+        return Forward(
+            state.student.advance(),
+            state.teacher.advance(),
+            state.credit.advance(),
+            state.errors.at[at].set(weights[at][:, None, None] * E),
+            state.credits.at[at].set(state.credit.block),
+            at + 1,
+        )
+
+    start = Forward(
+        _first_rows(student.A, student.W),
+        _first_rows(teacher.A, teacher.W),
+        _first_rows(F, M),
+        jnp.zeros((capacity, BLOCK, output, input), dtype),
+        jnp.zeros((capacity, BLOCK, *F.shape), dtype),
+        jnp.array(0),
+    )
+    if lags.num_blocks is not None:
+        return jax.lax.fori_loop(0, lags.num_blocks, lambda _, state: record(state), start)
+    reference = _size_of_rows(start)
+
+    def unfinished(state: Forward) -> Array:
+        # Not "size > bound": a NaN must not end the pass as if it had converged.
+        return ~(_size_of_rows(state) <= jnp.finfo(dtype).eps / 4 * reference) & (state.position < capacity)
+
+    return jax.lax.while_loop(unfinished, record, start)
+
+
+def _size_of_rows(state: Forward) -> Array:
+    """How much credit times error the next block can still bring, up to a constant."""
+
+    def size(rows: _Rows) -> Array:
+        return jnp.sqrt(jnp.sum(rows.block**2))
+
+    own, theirs = size(state.student), size(state.teacher)
+    return jnp.maximum(jnp.maximum(own, theirs), size(state.credit)) * (own + theirs)
+
+
+def backward_pass(
+    student: LinearRNN, errors: Array, credits: Array, max_lags: int | None, num_blocks: Array | int
+) -> LinearRNN:
+    """The update that `num_blocks` blocks of errors (zero beyond) and credits bring to a rule that keeps `max_lags`."""
+    A, W, B = student.A, student.W, student.B
+    # (W^i B)ᵀ for the lags of a block, "block input hidden"; and a lag beyond the last for the shift by one.
+    impulses = _first_rows(B.mT, W.mT)
+    errors = jnp.concatenate([errors, jnp.zeros_like(errors[:1])])
+    windows = jnp.arange(BLOCK)[:, None] + jnp.arange(BLOCK)[None, :] + 1
+
+    def collect(step: Array, state: tuple[Array, LinearRNN]) -> tuple[Array, LinearRNN]:
+        D, total = state
+        at = num_blocks - 1 - step
+        two_blocks = jnp.concatenate([errors[at], errors[at + 1]])
+        hankel = two_blocks[windows]  # "lag shift output input"
+        D = jnp.einsum("jkoi,kin->jon", hankel, impulses.block) + times(D, impulses.stride)
+        credit = credits[at]
+        if max_lags is not None:
+            credit = credit * (at * BLOCK + jnp.arange(BLOCK) < max_lags)[:, None, None]
+        dW = total.W + jnp.einsum("jon,jom->nm", credit, D)
+        dB = total.B + jnp.einsum("jon,joi->ni", credit, errors[at])
+        return D, LinearRNN(total.A, dW, dB)
+
+    start = (jnp.zeros((BLOCK, *A.shape), A.dtype), LinearRNN(jnp.zeros_like(A), jnp.zeros_like(W), jnp.zeros_like(B)))
+    D, total = jax.lax.fori_loop(0, num_blocks, collect, start)
+    return LinearRNN(errors[0, 0] @ B.mT + D[0] @ W.mT, total.W, total.B)

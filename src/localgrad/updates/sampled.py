@@ -1,0 +1,238 @@
+r"""The update of one batch of white-noise sequences, under any rule, in three ways that agree to rounding.
+
+With `N` sequences `x` and their errors `ε_t = y_t − y*_t`, let
+
+    Ê_k = ⟨ε_T x_{T−1−k}ᵀ⟩   (final-step loss),   Ê_k = (1/T) Σ_t ⟨ε_t x_{t−1−k}ᵀ⟩   (sequence loss)
+
+be the correlations of error and input at lag `k`, averaged over the batch. Since `h_t = Σ_k W^k B x_{t−1−k}`, *the
+sampled update of every rule is the formula of its expected update (`lagwise.py`) with `Ê_k` in place of `Ẽ_k`*. And
+`ε_t = Σ_k E_k x_{t−1−k}` is the noise convolved with the errors `E_k` in the Markov parameters: nothing is simulated.
+
+- `correlation`: just this. Final-step loss: `O(T N · input · output)` beside the cost of an exact update, whatever the
+    batch. Sequence loss: the convolution and the correlation by FFT.
+- `recorded`: runs the networks, records the states, and goes back: `λ_{t−1} = Mᵀ λ_t + Fᵀ ε_{t−1}`.
+- `online`: forward in time with eligibility traces, in memory that does not depend on `T`. With a scalar `M` a trace a
+    unit, `p_t = m p_{t−1} + h_{t−1}`; with a diagonal one a trace a weight; with one lag the trace is `h_{t−1}`. A
+    dense `M` would need a matrix a weight, and is refused.
+
+All draw `x_t` from the key folded with `t`, one step at a time, hence the same noise.
+
+Source: docs/theory.md, sections 9 (sampling) and 10 (backwards through a recording, and online).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.fft import next_fast_len
+
+from localgrad.models.linear import LinearRNN
+from localgrad.rules.rule import Rule
+from localgrad.updates.lags import BLOCK, Lags, backward_pass, forward_pass
+from localgrad.updates.stein import times
+
+
+class Noise(NamedTuple):
+    """The input of a batch, `x_t ~ N(0, I)` for `t = 0 … horizon − 1`: each step from a key of its own."""
+
+    key: PRNGKeyArray
+    horizon: int
+    batch_size: int
+
+    def at(self, t: Array, like: LinearRNN) -> Float[Array, "batch input"]:
+        """`x_t`, for a network's number of inputs and in its precision."""
+        return jax.random.normal(jax.random.fold_in(self.key, t), (self.batch_size, like.sizes[2]), like.B.dtype)
+
+    def all(self, like: LinearRNN) -> Float[Array, "steps batch input"]:
+        """All steps."""
+        return jax.vmap(lambda t: self.at(t, like))(jnp.arange(self.horizon))
+
+
+Sampled = tuple[LinearRNN, Float[Array, ""]]
+"""The update of a batch, and its loss: `½⟨‖ε_T‖²⟩` or the mean of `½⟨‖ε_t‖²⟩` over the steps."""
+
+
+def _lags_within(rule: Rule, horizon: int) -> int | None:
+    """The lags kept, or `None` where that is all there are."""
+    return None if rule.lags is None or rule.lags >= horizon else rule.lags
+
+
+# --- by correlation --------------------------------------------------------------------------------------------------
+
+
+def correlation_update(rule: Rule, student: LinearRNN, teacher: LinearRNN, noise: Noise, loss: str) -> Sampled:
+    """The update from the correlations `Ê_k` of error and input."""
+    T, num_blocks = noise.horizon, -(-noise.horizon // BLOCK)
+    within = (np.arange(num_blocks * BLOCK) < T).astype(student.W.dtype).reshape(num_blocks, BLOCK)
+    F, M = rule.feedback(student.A), rule.propagator(student.W)
+    forward = forward_pass(student, teacher, F, M, Lags(within, num_blocks))
+    E = forward.errors.reshape(-1, *forward.errors.shape[2:])[:T]
+    correlate = _correlate_final if loss == "final" else _correlate_sequence
+    correlations, value = correlate(E, noise.all(student))
+    padded = jnp.pad(correlations, ((0, num_blocks * BLOCK - T), (0, 0), (0, 0))).reshape(forward.errors.shape)
+    return backward_pass(student, padded, forward.credits, rule.lags, num_blocks), value
+
+
+def _correlate_final(E: Float[Array, "lags output input"], x: Float[Array, "lags batch input"]) -> tuple[Array, Array]:
+    """`Ê_k` and the loss from `E_k` and the noise."""
+    by_lag = x[::-1]
+    errors = jnp.einsum("kni,koi->no", by_lag, E)
+    return jnp.einsum("no,kni->koi", errors, by_lag) / len(errors), jnp.sum(errors**2) / (2 * len(errors))
+
+
+def _correlate_sequence(
+    E: Float[Array, "lags output input"], x: Float[Array, "steps batch input"]
+) -> tuple[Array, Array]:
+    """`Ê_k` and the loss, by FFT; padded to twice the length, so that no lag wraps around."""
+    T, N, _ = x.shape
+    length = next_fast_len(2 * T - 1, real=True)
+    spectrum = jnp.fft.rfft(x.transpose(1, 2, 0), length)  # "batch input frequency"
+    response = jnp.fft.rfft(E.transpose(1, 2, 0), length)
+    errors = jnp.fft.irfft(jnp.einsum("oif,nif->nof", response, spectrum), length)[..., :T]
+    crossed = jnp.einsum("nof,nif->oif", jnp.fft.rfft(errors, length), spectrum.conj())
+    correlations = jnp.fft.irfft(crossed, length)[..., :T].transpose(2, 0, 1)
+    return correlations / (T * N), jnp.sum(errors**2) / (2 * T * N)
+
+
+# --- backwards through a recording -----------------------------------------------------------------------------------
+
+
+def recorded_update(rule: Rule, student: LinearRNN, teacher: LinearRNN, noise: Noise, loss: str) -> Sampled:
+    """The update from a recorded run, backwards through it."""
+    T, x = noise.horizon, noise.all(student)
+    h, h_star = _states(student, x), _states(teacher, x)
+    errors = h[1:] @ student.A.mT - h_star[1:] @ teacher.A.mT  # of steps 1 … T
+    if loss == "final":
+        errors = jnp.concatenate([jnp.zeros_like(errors[:-1]), errors[-1:]])
+    weight = 1 / (noise.batch_size * (1 if loss == "final" else T))
+    F, M = rule.feedback(student.A), rule.propagator(student.W)
+    credit = _carry_back(errors @ F, M, _lags_within(rule, T))
+    dA, dW, dB = (
+        weight * jnp.einsum("tna,tnb->ab", post, pre) for post, pre in ((errors, h[1:]), (credit, h[:-1]), (credit, x))
+    )
+    return LinearRNN(dA, dW, dB), weight * jnp.sum(errors**2) / 2
+
+
+def _states(network: LinearRNN, x: Float[Array, "steps batch input"]) -> Float[Array, "times batch hidden"]:
+    """`h_0 = 0, h_1, …, h_T`."""
+
+    def step(h: Array, driven: Array) -> tuple[Array, Array]:
+        h = h @ network.W.mT + driven
+        return h, h
+
+    start = jnp.zeros((x.shape[1], network.sizes[1]), x.dtype)
+    return jnp.concatenate([start[None], jax.lax.scan(step, start, x @ network.B.mT)[1]])
+
+
+def _carry_back(injected: Float[Array, "steps batch hidden"], M: Array, lags: int | None) -> Array:
+    """`λ_t = Σ_{j<lags} (M^j)ᵀ Fᵀ ε_{t+j}` from the injected `Fᵀ ε_t`.
+
+    All lags: one sweep back. A few: from one lag to the next, `λ_t ← Fᵀ ε_t + Mᵀ λ_{t+1}` at all steps together; a
+    sweep that subtracts what is too old would be as exact on paper, but not in rounding where `M` is large.
+    """
+    if lags is None:
+
+        def step(later: Array, now: Array) -> tuple[Array, Array]:
+            carried = now + times(later, M)
+            return carried, carried
+
+        return jax.lax.scan(step, jnp.zeros_like(injected[0]), injected, reverse=True)[1]
+
+    def one_lag_more(_: Array, carried: Array) -> Array:
+        later = jnp.concatenate([carried[1:], jnp.zeros_like(carried[:1])])
+        return injected + times(later, M)
+
+    return jax.lax.fori_loop(1, lags, one_lag_more, injected)
+
+
+# --- online ----------------------------------------------------------------------------------------------------------
+
+
+class _Online(NamedTuple):
+    """What an online learner carries from step to step; nothing of it grows with the horizon."""
+
+    h: Array
+    h_star: Array
+    trace_h: Array  # "batch hidden" for a scalar M, "batch hidden hidden" for a diagonal one
+    trace_x: Array
+    total: LinearRNN
+    loss: Array
+
+
+def online_update(rule: Rule, student: LinearRNN, teacher: LinearRNN, noise: Noise, loss: str) -> Sampled:
+    """The update from eligibility traces, forward in time."""
+    F, M = rule.feedback(student.A), _trace_decay(rule, student, noise.horizon)
+    num_learning = 1 if loss == "final" else noise.horizon
+
+    def move(t: Array, state: _Online) -> _Online:
+        x = noise.at(t, student)
+        trace_h, trace_x = M * state.trace_h + _row(state.h, M), M * state.trace_x + _row(x, M)
+        h = state.h @ student.W.mT + x @ student.B.mT
+        h_star = state.h_star @ teacher.W.mT + x @ teacher.B.mT
+        return state._replace(h=h, h_star=h_star, trace_h=trace_h, trace_x=trace_x)
+
+    def learn(state: _Online) -> _Online:
+        error = state.h @ student.A.mT - state.h_star @ teacher.A.mT
+        credit = error @ F
+        update = LinearRNN(error.mT @ state.h, _credited(credit, state.trace_h), _credited(credit, state.trace_x))
+        total = jax.tree.map(jnp.add, state.total, update)
+        return state._replace(total=total, loss=state.loss + jnp.sum(error**2) / 2)
+
+    unlearned = noise.horizon - num_learning
+    state = jax.lax.fori_loop(0, unlearned, move, _at_rest(student, teacher, noise.batch_size, M))
+    state = jax.lax.fori_loop(unlearned, noise.horizon, lambda t, s: learn(move(t, s)), state)
+    return jax.tree.map(lambda sum_: sum_ / (noise.batch_size * num_learning), (state.total, state.loss))
+
+
+def _trace_decay(rule: Rule, student: LinearRNN, horizon: int) -> Array:
+    """What a trace is multiplied by each step: shape `"1 1"` for a trace a unit, `"hidden 1"` for one a weight."""
+    if _lags_within(rule, horizon) == 1 or horizon == 1:
+        return jnp.zeros((1, 1), student.W.dtype)  # no second lag: whatever M is, nothing is carried
+    check_online(rule, horizon)
+    return rule.propagator(student.W)
+
+
+def check_online(rule: Rule, horizon: int) -> None:
+    """`ValueError` where a rule has no eligibility trace of a number a unit or a weight."""
+    lags = _lags_within(rule, horizon)
+    if lags == 1 or horizon == 1:
+        return
+    if lags is not None:
+        raise ValueError(f"a trace that ends after {lags} lags is not online; use method 'correlation' or 'recorded'")
+    if rule.propagator.full is not None:
+        raise ValueError(
+            f"rule {rule.name!r} carries credit by a dense matrix, which no eligibility trace holds; "
+            "use method 'correlation' or 'recorded'"
+        )
+
+
+def _at_rest(student: LinearRNN, teacher: LinearRNN, batch_size: int, M: Array) -> _Online:
+    (_, hidden, input), dtype = student.sizes, student.W.dtype
+    rows = (batch_size,) if M.shape == (1, 1) else (batch_size, hidden)
+    return _Online(
+        h=jnp.zeros((batch_size, hidden), dtype),
+        h_star=jnp.zeros((batch_size, teacher.sizes[1]), dtype),
+        trace_h=jnp.zeros((*rows, hidden), dtype),
+        trace_x=jnp.zeros((*rows, input), dtype),
+        total=jax.tree.map(jnp.zeros_like, student),
+        loss=jnp.zeros((), dtype),
+    )
+
+
+def _row(presynaptic: Float[Array, "batch pre"], M: Array) -> Array:
+    """The activity that enters a trace: as it is for a trace a unit, for every postsynaptic unit if one a weight."""
+    return presynaptic if M.shape == (1, 1) else presynaptic[:, None, :]
+
+
+def _credited(credit: Float[Array, "batch post"], trace: Array) -> Float[Array, "post pre"]:
+    return credit.mT @ trace if trace.ndim == 2 else jnp.einsum("na,nab->ab", credit, trace)
+
+
+METHODS: dict[str, Callable[[Rule, LinearRNN, LinearRNN, Noise, str], Sampled]] = {
+    "correlation": correlation_update,
+    "recorded": recorded_update,
+    "online": online_update,
+}

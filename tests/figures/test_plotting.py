@@ -1,0 +1,50 @@
+"""Rules look the same in every figure, and differ from one another even in grey print."""
+
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+
+from localgrad.figures.plotting import GREY, figure_to_png, figure_to_svg, new_figure, rule_style, style
+from localgrad.rules.presets import PRESETS, make_rule
+
+NEEDS = {
+    "rflo": {"feedback": 1.0, "decay": 0.5},
+    "feedback-alignment": {"feedback": 1.0},
+    "three-factor": {"feedback": 1.0},
+}
+NAMES = [make_rule(name, **NEEDS.get(name, {})).name for name in PRESETS] + [make_rule("eprop", feedback=1.0).name]
+
+
+@pytest.mark.parametrize("key", ["color", "linestyle", "marker"])
+def test_named_rules_differ_in_each_respect(key):
+    assert len({str(rule_style(name)[key]) for name in NAMES}) == len(NAMES)
+
+
+def test_truncations_share_a_colour_and_differ_otherwise():
+    styles = [rule_style(f"tBPTT({lags})") for lags in range(2, 7)]
+    assert len({each["color"] for each in styles}) == 1
+    assert len({(str(each["linestyle"]), each["marker"]) for each in styles}) == 5
+
+
+def test_unknown_rules_are_grey():
+    assert rule_style("custom")["color"] == rule_style("tBPTT(x)")["color"] == GREY
+
+
+def test_style_is_undone_and_ignores_the_user():
+    before = dict(matplotlib.rcParams)
+    with matplotlib.rc_context({"text.usetex": True}), style():
+        assert not matplotlib.rcParams["text.usetex"]
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_figures_are_drawn_without_pyplot_state():
+    figure, axes = new_figure(2, 3)
+    assert axes.shape == (6,)
+    assert figure.get_figwidth() == 7
+    axes[0].imshow(np.eye(3))
+    assert figure_to_png(figure, dpi=20).startswith(b"\x89PNG")
+    assert b"<svg" in figure_to_svg(figure)
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        assert pyplot.get_fignums() == []
