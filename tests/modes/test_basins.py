@@ -1,12 +1,12 @@
 """Basin maps: every start ends as a single trajectory does, and a streamed map is the map in memory."""
 
-import localgrad.modes.basins as module
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
+import localgrad.modes.basins as module
 from localgrad import BPTT, RFLO, Mode, Outcome, learn_mode
 from localgrad.cli.main import app
 from localgrad.cli.maps import parse_axis
