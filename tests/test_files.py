@@ -28,7 +28,8 @@ def test_a_block_that_fails_keeps_the_earlier_file_and_leaves_no_part(tmp_path):
             stream.write(b"half")
             raise KeyboardInterrupt
 
-    pytest.raises(KeyboardInterrupt, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert place.read_bytes() == b"good"
     assert os.listdir(tmp_path) == ["out.npz"]
 
@@ -144,7 +145,8 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
             (part / "chunk").touch()
             raise KeyboardInterrupt
 
-    pytest.raises(KeyboardInterrupt, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert not os.listdir(tmp_path)
     with build_folder(tmp_path / "map.zarr") as part:
         (part / "chunk").touch()
