@@ -13,6 +13,7 @@ from localgrad.modes.ensemble import generate, lanes
 from localgrad.modes.ensemble._mode_field import velocity_and_jacobian
 from localgrad.modes.ensemble.integrate import binary_digits, integrate_modes, lay_out
 from localgrad.modes.equations import field, geometric_sum, loss, mode_jacobian
+from localgrad.outcomes import CONVERGED_LOSS
 from localgrad.rules.rule import Rule
 from localgrad.rules.terms import Feedback, Propagator
 
@@ -112,7 +113,7 @@ def test_agrees_with_radau_on_a_random_sample(rule):
         final, path, diverged = radau(rule, [x[i] for x in start], teacher, duration)
         assert diverged == (run.outcome[i] == Outcome.DIVERGED)
         if not diverged:
-            negligible = loss(Mode(*final), teacher) < 1e-8 * loss(Mode(0.0, 0.0, 0.0), teacher)
+            negligible = loss(Mode(*final), teacher) < CONVERGED_LOSS * loss(Mode(0.0, 0.0, 0.0), teacher)
             assert negligible == (run.outcome[i] == Outcome.CONVERGED)
             # Error of a step below 1e-6; errors along the manifold of fixed points add up over a hundred steps.
             np.testing.assert_allclose([x[i] for x in run.final], final, atol=1e-5)

@@ -127,13 +127,12 @@ def test_unfinished():
     assert (path.outcome, path.branch, path.time[-1]) == (Outcome.UNFINISHED, 0, 0.5)
 
 
-def test_close_to_the_optimum_is_unfinished_not_stalled():
+def test_slow_but_on_its_way_is_unfinished_not_stalled():
     rule, teacher = lg.BPTT(), lg.Mode(0.01, 1.0, 0.8)  # slow: the rate is of the order of c
     full = learn_mode(rule, lg.Mode(0.2, 0.1, 0.5), teacher, duration=1e5)
     assert full.outcome is Outcome.CONVERGED
-    i = np.flatnonzero(full.loss < 3e-11 * 1e-4 / 0.72)[0]  # at most thirty times the loss at which it has converged
+    i = np.flatnonzero(full.loss < 1e-5 * 1e-4 / 0.72)[0]  # ten times the loss at which it has converged
     part = learn_mode(rule, lg.Mode(0.2, 0.1, 0.5), teacher, duration=float(full.time[i]))
-    assert np.linalg.norm(lg.mode_update(rule, part.final, teacher)) < 1e-6 * 0.01  # as slow as a stall
     assert part.outcome is Outcome.UNFINISHED
 
 

@@ -15,13 +15,11 @@ from scipy.integrate import solve_ivp
 
 from localgrad.models.aligned import Mode
 from localgrad.modes.equations import check_modes, field, loss, mode_jacobian
-from localgrad.outcomes import DIVERGED_GAP, STALLED_SPEED, Outcome
+from localgrad.outcomes import CONVERGED_LOSS, REST_DISTANCE, STALLED_SPEED, Outcome, divergence_gap
 from localgrad.rules.rule import Rule
 
-# Loss, relative to that of a silent student, below which a trajectory has converged.
-CONVERGED_LOSS = 1e-12
-# Loss, relative to that of a silent student, below which a slow trajectory is about to converge rather than stalled.
-NEGLIGIBLE_LOSS = 1e-8
+# A trajectory is followed until its loss, in units of the silent loss, has fallen to this.
+_END_LOSS = REST_DISTANCE**2
 
 
 @dataclass(frozen=True)
@@ -77,11 +75,11 @@ def learn_mode(
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be positive and finite, got {value!r}")
     silent_loss = float(loss(Mode(0.0, 0.0, 0.0), teacher))  # the unit in which losses are judged
-    gap = min(DIVERGED_GAP * (1 - abs(teacher.w)), (1 - abs(initial.w)) / 2)  # a start near |w| = 1 may come back
+    gap = divergence_gap(teacher.w, initial.w)
 
     def excess_loss(x: np.ndarray) -> float:
         # Beyond |w| = 1, where a step may overshoot to, the formula for the loss holds no longer.
-        return loss(Mode(*x[:3]), teacher) / silent_loss - CONVERGED_LOSS if abs(x[2]) < 1 else 1.0
+        return loss(Mode(*x[:3]), teacher) / silent_loss - _END_LOSS if abs(x[2]) < 1 else 1.0
 
     converged, diverged = _event(excess_loss), _event(lambda x: 1 - abs(x[2]) - gap)
     solution = solve_ivp(
@@ -147,4 +145,4 @@ def _outcome(rule: Rule, teacher: Mode, solution: Any, silent_loss: float) -> Ou
     if hit_optimum or relative_loss <= CONVERGED_LOSS:
         return Outcome.CONVERGED
     slow = _flow(rule, teacher, solution.y[:, -1])[3] <= STALLED_SPEED * abs(teacher.a * teacher.b)
-    return Outcome.STALLED if slow and relative_loss > NEGLIGIBLE_LOSS else Outcome.UNFINISHED
+    return Outcome.STALLED if slow else Outcome.UNFINISHED

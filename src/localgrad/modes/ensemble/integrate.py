@@ -22,14 +22,14 @@ class Ensemble:
     """How the trajectories of an ensemble ended; every array has the broadcast shape.
 
     - `final`: the last state, a `Mode`.
-    - `outcome`: codes of `Outcome`. `CONVERGED`: the loss is below 1e-8 of that of a student without output, and the
+    - `outcome`: codes of `Outcome`. `CONVERGED`: the loss is below 1e-6 of that of a student without output, and the
         Jacobian's transverse eigenvalues are stable. `STALLED`: more loss, and a speed over the Jacobian's largest
         entry below 1e-3 of `min(1 − |w|, √|a* b*|)`. `DIVERGED`: certain to reach the edge of the domain.
     - `branch`: the sign of `a` where `CONVERGED`, else 0.
     - `time`: the learning time at which the loss became negligible for good where `CONVERGED`, else at the end.
     - `path_length`: the length of the way through `(a, b, w)`.
     - `peak_loss`: the largest loss on the way over the initial loss, at least 1; infinite where `DIVERGED`. The initial
-        loss counts as no smaller than a negligible one, 1e-8 of the loss of a student without output.
+        loss counts as no smaller than a negligible one, 1e-6 of the loss of a student without output.
     - `steps`: attempted steps of the integrator.
     - `saved`: with `save_at`, the states at those times, a `Mode` of arrays with one more axis, at the end. After the
         end of a trajectory its last state is repeated.

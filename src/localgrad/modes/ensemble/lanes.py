@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
+from localgrad import outcomes
 from localgrad.modes.ensemble import rows as row
 from localgrad.modes.ensemble._mode_field import loss, rule_terms, velocity
 from localgrad.modes.ensemble.arithmetic import choose, kernel, larger, room, smaller, sums
 from localgrad.modes.ensemble.rosenbrock import TINY, invariants, linearise, record, sweep
 from localgrad.modes.ensemble.rows import get3, get4, put3
-from localgrad.outcomes import Outcome
+from localgrad.outcomes import CONVERGED_LOSS, Outcome
 
 CONVERGED, STALLED = float(Outcome.CONVERGED), float(Outcome.STALLED)
 DIVERGED, UNFINISHED = float(Outcome.DIVERGED), float(Outcome.UNFINISHED)
 
-NEGLIGIBLE_LOSS = 1e-8  # relative to the loss of a student that outputs nothing
 FIRST_STEP = 0.2  # times the fourth root of rtol: part of the time in which the state would change by its size
 NEUTRAL = 1e-9  # an eigenvalue this small next to the other one counts as not unstable
 CREEPING = 1e-3  # speed over the largest rate of the Jacobian, relative to the distances that matter
@@ -110,7 +110,7 @@ def _load(batch, n, i, j, values, layout, settings, digits):
     put3(batch, row.STATE, n, i, a, b, w)
     put3(batch, row.RULE, n, i, phi0, phi1, mu0)
     put3(batch, row.RULE + 3, n, i, mu1, c, w_star)
-    put3(batch, row.THEIRS, n, i, theirs, scale, NEGLIGIBLE_LOSS * 0.5 * c * c * theirs)
+    put3(batch, row.THEIRS, n, i, theirs, scale, CONVERGED_LOSS * 0.5 * c * c * theirs)
     f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
     p, q, r, t, _, _ = sums(w, m, w_star, digits)
     batch[row.FIRST_LOSS * n + i] = loss(a, b, w, c, w_star, p, q, theirs)
@@ -212,4 +212,5 @@ def _compile(sources):
 
 
 _SOURCES = ("_mode_field", "arithmetic", "rows", "rosenbrock", "lanes")
-run = _compile(sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in _SOURCES)).hexdigest())
+_FILES = [*(Path(__file__).with_name(f"{name}.py") for name in _SOURCES), Path(outcomes.__file__)]
+run = _compile(sha256(b"".join(path.read_bytes() for path in _FILES)).hexdigest())
