@@ -35,6 +35,8 @@ from .modes.stability import spectrum as spectrum
 from .modes.stability import spectrum_at as spectrum_at
 from .modes.trajectory import learn_mode as learn_mode
 from .outcomes import Outcome as Outcome
+from .rules.parts import Feedback as Feedback
+from .rules.parts import Propagator as Propagator
 from .rules.presets import BPTT as BPTT
 from .rules.presets import RFLO as RFLO
 from .rules.presets import EProp as EProp
@@ -43,8 +45,13 @@ from .rules.presets import ThreeFactor as ThreeFactor
 from .rules.presets import TruncatedBPTT as TruncatedBPTT
 from .rules.presets import make_rule as make_rule
 from .rules.rule import Rule as Rule
-from .rules.terms import Feedback as Feedback
-from .rules.terms import Propagator as Propagator
+from .rules.shipped import FixedMatrix as FixedMatrix
+from .rules.shipped import KolenPollack as KolenPollack
+from .rules.shipped import LowRank as LowRank
+from .rules.shipped import Mask as Mask
+from .rules.shipped import SignSymmetric as SignSymmetric
+from .rules.shipped import WeightMirror as WeightMirror
+from .rules.terms import Term as Term
 from .tasks.teachers import aligned_modes as aligned_modes
 from .tasks.teachers import connectome as connectome
 from .tasks.teachers import load_teacher as load_teacher

@@ -14,8 +14,8 @@ from localgrad.modes.ensemble._mode_field import velocity_and_jacobian
 from localgrad.modes.ensemble.integrate import binary_digits, integrate_modes, lay_out
 from localgrad.modes.equations import field, geometric_sum, loss, mode_jacobian
 from localgrad.outcomes import CONVERGED_LOSS
+from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.rule import Rule
-from localgrad.rules.terms import Feedback, Propagator
 
 TEACHER = Mode(1.0, 1.0, 0.8)
 RULES = [

@@ -93,9 +93,9 @@ class TestBadInput:
         assert lg.TruncatedBPTT(np.int64(3)).lags == 3
 
     def test_words(self):
-        with pytest.raises(ValueError, match="unknown feedback 'random'; use 'symmetric', a fixed feedback or"):
+        with pytest.raises(ValueError, match="unknown feedback 'random'; use 'symmetric', a fixed feedback, a"):
             lg.Rule("random")
-        with pytest.raises(ValueError, match="unknown propagator 'diag'; use 'full', 'diagonal', a decay or"):
+        with pytest.raises(ValueError, match="unknown propagator 'diag'; use 'full', 'diagonal', a decay, a"):
             lg.Rule("symmetric", "diag")
         with pytest.raises(ValueError, match="unknown feedback 'symetric'"):
             lg.EProp("symetric")

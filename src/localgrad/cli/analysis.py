@@ -153,7 +153,7 @@ def _cosines(rules: Sequence[Rule], teacher: LinearRNN) -> list[dict[str, Any]]:
         R = jax.random.normal(feedback_key, (output, hidden)) / np.sqrt(hidden)
         reference = _flat(expected_update(BPTT(), student, teacher))
         for rule in rules:
-            fixed = rule if rule.feedback.fixed is None else Rule(R, rule.propagator, rule.lags, name=rule.name)
+            fixed = rule if rule.feedback.fixed is None else rule.with_feedback(R)
             update = _flat(expected_update(fixed, student, teacher))
             cosine = update @ reference / (np.linalg.norm(update) * np.linalg.norm(reference))
             found[rule.name].append(float(cosine))

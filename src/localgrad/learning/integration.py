@@ -182,6 +182,4 @@ def _radius_bound(W: Array) -> Array:
 
 def of_seed(rule: Rule, students: LinearRNN, seed: int) -> tuple[Rule, LinearRNN]:
     """The rule and the student of one seed of a batch."""
-    fixed = rule.feedback.fixed
-    own = rule if np.ndim(fixed) < 3 else eqx.tree_at(lambda r: r.feedback.fixed, rule, np.asarray(fixed)[seed])
-    return own, jax.tree.map(lambda x: x[seed], students)
+    return rule.of_seed(seed), jax.tree.map(lambda x: x[seed], students)

@@ -42,7 +42,7 @@ from localgrad.modes.notation import (
     to_latex,
     to_text,
 )
-from localgrad.rules.presets import PRESETS, make_rule
+from localgrad.rules.presets import make_rule, parameters_of
 from localgrad.rules.rule import Rule
 
 
@@ -144,18 +144,18 @@ class Derivation:
 
 
 def symbolic_rule(name: str, lags: int | None = None, feedback: Any = None, decay: Any = None) -> Rule:
-    """The preset `name` of `localgrad.rules.PRESETS` on symbols: feedback `â` and decay `ŵ` where it needs them.
+    """The named rule `name` (see `make_rule`) on symbols: feedback `â` and decay `ŵ` where it needs them.
 
     **Arguments:** `name`; `lags`, `feedback`, `decay`: given to the preset instead (a number, or for the feedback
     `"symmetric"`, or `"random"` for the symbol `â` where the preset's own is symmetric).
 
     **Raises:** `ValueError` for an unknown name or a parameter the preset does not take.
 
-    >>> symbolic_rule("rflo").feedback(1.0)
+    >>> symbolic_rule("rflo").feedback.on_mode(1.0)
     a_hat
     """
     given = {"feedback": FEEDBACK if isinstance(feedback, str) and feedback == "random" else feedback, "decay": decay}
-    accepted = inspect.signature(PRESETS[name]).parameters if name in PRESETS else {}
+    accepted = parameters_of(name)
     for key, symbol in (("feedback", FEEDBACK), ("decay", DECAY)):
         if given[key] is None and key in accepted and accepted[key].default is inspect.Parameter.empty:
             given[key] = symbol
@@ -183,7 +183,7 @@ def derive(rule: Rule) -> Derivation:
     update = Mode(*(present(x) for x in equations.field(rule, STUDENT, TEACHER)))
     loss = present(equations.loss(STUDENT, TEACHER))
     jacobian = sp.ImmutableMatrix(3, 3, lambda i, j: negate(present(sp.diff(update[i], STUDENT[j]))))
-    feedback = sp.sympify(rule.feedback(STUDENT.a))
+    feedback = sp.sympify(rule.feedback.on_mode(STUDENT.a))
     vanishes = feedback.xreplace({STUDENT.a: sp.S.Zero}) == 0
     return Derivation(
         rule=rule,

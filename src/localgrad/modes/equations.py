@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from localgrad.models.aligned import Frames, Mode, align_matrix
+from localgrad.rules.parts import Feedback
 from localgrad.rules.rule import Rule
-from localgrad.rules.terms import Feedback
 
 _HORNER_LAGS = 64
 
@@ -50,7 +50,7 @@ def field(rule: Rule, student: Mode, teacher: Mode) -> Mode:
     """`(Δa, Δb, Δw)`, without checks: the one definition that NumPy, JAX and SymPy run."""
     a, b, w = student
     a_star, b_star, w_star = teacher
-    f, m = rule.feedback(a), rule.propagator.on_mode(w)
+    f, m = rule.feedback.on_mode(a), rule.propagator.on_mode(w)
     own, cross = 1 - w * w, 1 - w * w_star
     own_credit = a * b * geometric_sum(m * w, rule.lags)
     teacher_credit = a_star * b_star * geometric_sum(m * w_star, rule.lags)
@@ -157,7 +157,10 @@ def check_modes(rule: Rule | None, student: Mode, teacher: Mode) -> None:
         _check_all(lambda x: abs(x) < 1, mode.w, f"{owner} w", "must lie strictly between −1 and 1 (stable mode)")
     if rule is None:
         return
-    for name, value in (("feedback", rule.feedback(student.a)), ("propagator", rule.propagator.on_mode(student.w))):
+    for name, value in (
+        ("feedback", rule.feedback.on_mode(student.a)),
+        ("propagator", rule.propagator.on_mode(student.w)),
+    ):
         _check_all(np.isfinite, value, name, "is not finite; give finite numbers")
     if rule.lags is None:
         m = rule.propagator.on_mode(student.w)
@@ -195,9 +198,13 @@ def align_rule(rule: Rule, frames: Frames) -> Rule:
     Only scalar propagators and the full Jacobian keep alignment in any frames; `diag(J)` needs `P` to be
     a signed permutation (the paper's section 3; docs/theory.md, section 4).
     """
+    for term in rule.terms:
+        if not term.keeps_alignment:
+            raise ValueError(
+                f"the term {type(term).__name__} does not keep networks aligned; no rule of theirs is that of a mode"
+            )
     if rule.feedback.fixed is None:
         return rule
     count = min(frames.U.shape[-1], frames.P.shape[-1])
     diagonal = rule.feedback.fixed * jnp.ones(count) if np.ndim(rule.feedback.fixed) == 0 else rule.feedback.fixed
-    feedback = Feedback(rule.feedback.symmetric, align_matrix(diagonal, frames))
-    return Rule(feedback, rule.propagator, rule.lags, name=rule.name)
+    return rule.with_feedback(Feedback(rule.feedback.symmetric, align_matrix(diagonal, frames), rule.feedback.terms))

@@ -73,7 +73,7 @@ def fixed_points(rule: Rule, teacher: Mode) -> tuple[FixedPointManifold, ...]:
     """
     optimal_mode(teacher, 1.0)  # refuses a silent teacher
     check_modes(None, teacher, teacher)
-    fixed, symmetric = float(rule.feedback(0.0)), float(rule.feedback(1.0) - rule.feedback(0.0))
+    fixed, symmetric = map(float, rule.require_affine("the theory of fixed points")[:2])
     if fixed == 0 and symmetric == 0:
         raise ValueError("the rule's feedback is zero, so every mode with b = 0 is at rest; give a non-zero feedback")
     c, w_star = teacher.a * teacher.b, teacher.w

@@ -1,7 +1,8 @@
 """Rules in the form in which they are compiled: where networks are small, one program serves all rules.
 
-A rule is data. Which of its terms are present, and which are whole numbers, shapes the program; in general form all
-rules have the same shape and differ in numbers only.
+A rule is data. Which of its parts are present, which numbers are whole (the 1 of `M = J`), and which terms of one's own
+it has, shapes the program; other numbers do not. In general form all rules without terms have the same shape, and
+differ in numbers only.
 """
 
 from __future__ import annotations
@@ -12,18 +13,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.rule import Rule
-from localgrad.rules.terms import Feedback, Propagator
 
 # Up to this many hidden units all rules share one program: seconds saved a rule, up to twice the time a step.
 _SHARED_UP_TO = 128
 
 
+def split_rule(rule: Rule) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
+    """The rule's structure, its whole numbers and its other numbers: the first two shape the compiled program."""
+    leaves, structure = jax.tree.flatten(rule)
+    whole = tuple(x if isinstance(x, int) else None for x in leaves)
+    return structure, whole, tuple(None if isinstance(x, int) else x for x in leaves)
+
+
+def join_rule(structure: Any, whole: tuple[Any, ...], numbers: tuple[Any, ...]) -> Rule:
+    """The inverse of `split_rule`."""
+    leaves = [number if fixed is None else fixed for fixed, number in zip(whole, numbers, strict=True)]
+    return jax.tree.unflatten(structure, leaves)
+
+
 def in_general_form(rule: Rule, output: int, hidden: int) -> Rule:
-    """The same rule with every term present as a float: rules of this form differ in numbers only.
+    """The same rule with every part present as a float: rules of this form differ in numbers only.
 
     So one compiled program serves them all; the price is that every propagator is dense. A rule of one lag is the one
-    with `M = 0`, since `M⁰ = I`. For networks of `output` and `hidden` units; leading axes of the feedback stay.
+    with `M = 0`, since `M⁰ = I`. For networks of `output` and `hidden` units; leading axes of the feedback stay, and so
+    do terms, whose rules therefore have a program of their own.
     """
     one_lag = rule.lags == 1
     feedback, propagator = rule.feedback, Propagator() if one_lag else rule.propagator
@@ -33,8 +48,9 @@ def in_general_form(rule: Rule, output: int, hidden: int) -> Rule:
         return np.broadcast_to(value, np.broadcast_shapes(value.shape, shape))
 
     full, diagonal, decay = number(propagator.full), number(propagator.diagonal), number(propagator.decay, (hidden,))
-    terms = Feedback(number(feedback.symmetric), number(feedback.fixed, (output, hidden)))
-    return Rule(terms, Propagator(full, diagonal, decay), None if one_lag else rule.lags, name="")
+    terms = Feedback(number(feedback.symmetric), number(feedback.fixed, (output, hidden)), _as_arrays(feedback.terms))
+    carried = Propagator(full, diagonal, decay, _as_arrays(propagator.terms))
+    return Rule(terms, carried, None if one_lag else rule.lags, name="", key="")
 
 
 def in_compiled_form(rule: Rule, output: int, hidden: int) -> Rule:
@@ -42,6 +58,9 @@ def in_compiled_form(rule: Rule, output: int, hidden: int) -> Rule:
 
     Numbers become arrays, so that a new decay does not compile anew; whole ones (the 1 of `M = J`) shape the program.
     """
-    if hidden <= _SHARED_UP_TO:
-        return in_general_form(rule, output, hidden)
-    return jax.tree.map(lambda x: x if isinstance(x, int) else jnp.asarray(x), rule)
+    return in_general_form(rule, output, hidden) if hidden <= _SHARED_UP_TO else _as_arrays(rule)
+
+
+def _as_arrays(tree: Any) -> Any:
+    """Numbers as arrays, but for whole ones."""
+    return jax.tree.map(lambda x: x if isinstance(x, int) else jnp.asarray(x), tree)

@@ -1,13 +1,23 @@
-"""The named rules."""
+"""The named rules, each a point of the rule space, and how programs find them by name.
+
+A new named rule is a function here and one entry of `PRESETS`: the command line, its help, the conformance tests and
+the figures then know it. An installed package adds its own by an entry point of the group `localgrad.rules`, whose name
+is the rule's and whose value a function that returns a `Rule`.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any
 
+from localgrad.rules.parts import Propagator
 from localgrad.rules.rule import Rule
-from localgrad.rules.terms import Propagator
+
+ENTRY_POINTS = "localgrad.rules"
+"""The group of entry points by which other packages add named rules."""
 
 
 def BPTT() -> Rule:
@@ -15,7 +25,7 @@ def BPTT() -> Rule:
 
     Source: Williams & Zipser 1989; the paper's reference rule.
     """
-    return Rule("symmetric", "full", name="BPTT")
+    return Rule("symmetric", "full", name="BPTT", key="bptt")
 
 
 def TruncatedBPTT(lags: int = 1) -> Rule:
@@ -23,7 +33,7 @@ def TruncatedBPTT(lags: int = 1) -> Rule:
 
     Source: Williams & Peng 1990; the paper's case is one lag.
     """
-    return Rule("symmetric", "full", lags, name=f"tBPTT({lags})")
+    return Rule("symmetric", "full", lags, name=f"tBPTT({lags})", key=f"tbptt-{lags}")
 
 
 def RFLO(feedback: Any, decay: Any) -> Rule:
@@ -34,16 +44,20 @@ def RFLO(feedback: Any, decay: Any) -> Rule:
 
     Source: Murray 2019; docs/theory.md, section 2.
     """
-    return Rule(feedback, decay, name="RFLO")
+    return Rule(feedback, decay, name="RFLO", key="rflo")
 
 
 def EProp(feedback: Any = "symmetric") -> Rule:
-    """e-prop: `M = diag J`, all lags; feedback symmetric by default (then SnAp-1) or a fixed `"output hidden"`.
+    """What the paper calls e-prop: `M = diag J`, all lags; feedback symmetric by default, or fixed (`"output hidden"`).
 
-    Source: Bellec et al. 2020; Menick et al. 2021 for SnAp-1.
+    Mind the names. With symmetric feedback this is SnAp-1 of a dense network, and with fixed feedback SnAp-1 up to its
+    feedback. Bellec's own eligibility trace holds no self-recurrence `W_aa`: on a leaky cell it is `RFLO` whose decay
+    is the leak, and on a cell without a leak it keeps one lag only. Other libraries call other rules e-prop.
+
+    Source: Menick et al. 2021 for SnAp-1; Bellec et al. 2020 for e-prop; the paper for this use of the name.
     """
     kind = "symmetric" if isinstance(feedback, str) else "random"
-    return Rule(feedback, "diagonal", name=f"e-prop ({kind})")
+    return Rule(feedback, "diagonal", name=f"e-prop ({kind})", key="eprop" if kind == "symmetric" else "eprop-random")
 
 
 def FeedbackAlignment(feedback: Any) -> Rule:
@@ -51,7 +65,7 @@ def FeedbackAlignment(feedback: Any) -> Rule:
 
     Source: Lillicrap et al. 2016.
     """
-    return Rule(feedback, "full", name="feedback alignment")
+    return Rule(feedback, "full", name="feedback alignment", key="feedback-alignment")
 
 
 def ThreeFactor(feedback: Any) -> Rule:
@@ -59,7 +73,7 @@ def ThreeFactor(feedback: Any) -> Rule:
 
     Source: Gerstner et al. 2018.
     """
-    return Rule(feedback, Propagator(), lags=1, name="three-factor")
+    return Rule(feedback, Propagator(), lags=1, name="three-factor", key="three-factor")
 
 
 PRESETS: dict[str, Callable[..., Rule]] = {
@@ -70,17 +84,42 @@ PRESETS: dict[str, Callable[..., Rule]] = {
     "feedback-alignment": FeedbackAlignment,
     "three-factor": ThreeFactor,
 }
+"""The named rules that ship with localgrad, in the order in which they are listed."""
+
+
+@cache
+def known_presets() -> Mapping[str, Callable[..., Rule]]:
+    """All named rules by name: those of localgrad, then those of installed packages, loaded when first asked for.
+
+    **Raises:** `ValueError` where a package's rule cannot be loaded or bears the name of another.
+    """
+    found = dict(PRESETS)
+    for point in entry_points(group=ENTRY_POINTS):
+        where = f"the rule {point.name!r} of the entry point {point.value!r}"
+        if point.name.lower() in found:
+            raise ValueError(f"{where} bears a name that is taken; uninstall its package or rename the rule")
+        try:
+            found[point.name.lower()] = point.load()
+        except Exception as error:
+            raise ValueError(f"{where} cannot be loaded ({type(error).__name__}: {error})") from error
+    return found
+
+
+def find_preset(name: str) -> Callable[..., Rule]:
+    """The function that makes the rule of this name, whatever its case; `ValueError` for an unknown name."""
+    known = known_presets()
+    if not isinstance(name, str) or name.lower() not in known:
+        raise ValueError(f"unknown rule {name!r}; known rules: {', '.join(known)}")
+    return known[name.lower()]
 
 
 def parameters_of(name: str) -> Mapping[str, inspect.Parameter]:
-    """The parameters that the preset called `name` takes; `ValueError` for an unknown name."""
-    if name not in PRESETS:
-        raise ValueError(f"unknown rule {name!r}; known rules: {', '.join(PRESETS)}")
-    return inspect.signature(PRESETS[name]).parameters
+    """The parameters that the rule of this name takes; `ValueError` for an unknown name."""
+    return inspect.signature(find_preset(name)).parameters
 
 
 def make_rule(name: str, **parameters: Any) -> Rule:
-    """The preset called `name` (see `PRESETS`), from those of its parameters that are not `None`.
+    """The rule of this name (see `PRESETS`), from those of its parameters that are not `None`.
 
     **Raises:** `ValueError` for an unknown name, a parameter the rule does not take, or one it lacks.
 
@@ -95,4 +134,7 @@ def make_rule(name: str, **parameters: Any) -> Rule:
     required = {key for key, p in accepted.items() if p.default is inspect.Parameter.empty}
     if missing := sorted(required - set(given)):
         raise ValueError(f"rule {name!r} needs {', '.join(missing)}; give a value for each")
-    return PRESETS[name](**given)
+    rule = find_preset(name)(**given)
+    if not isinstance(rule, Rule):
+        raise ValueError(f"the rule {name!r} is a {type(rule).__name__}, not a localgrad.Rule; mend its package")
+    return rule

@@ -7,13 +7,13 @@ the state Jacobian (`W` in a linear network) and `A` the readout. Every rule her
 
 and differs from the others only in
 
-- **feedback** `F = symmetric · A + fixed`: what projects the output error to the hidden units,
-- **propagator** `M = full · J + diagonal · diag(J) + decay · I`: what carries credit one step back,
+- **feedback** `F = symmetric · A + fixed + …`: what projects the output error to the hidden units,
+- **propagator** `M = full · J + diagonal · diag(J) + decay · I + …`: what carries credit one step back,
 - **lags**: how many steps back are kept.
 
-From such an object follow the exact expected update (`expected.py`), the mode equations (`modes.py`)
-and their symbolic form (`symbolic.py`): none of them knows any rule by name. A new rule is a new
-preset at the end of this file, and gets every analysis for nothing.
+From such an object follow the exact expected update (`updates/`), the mode equations (`modes/equations.py`) and their
+symbolic form (`modes/derivation.py`): none of them knows any rule by name. The named rules are in `presets.py`; a
+summand of `F` or `M` of one's own is a `Term` (`terms.py`).
 
 The readout's own update `ΔA` never differs between rules.
 """
@@ -23,24 +23,29 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 
-from localgrad.rules.terms import Feedback, Propagator
+from localgrad.rules.numbers import is_zero, with_coefficient
+from localgrad.rules.parts import Feedback, Final, Propagator, as_feedback, as_propagator
+from localgrad.rules.terms import Term
 
 
-class Rule(eqx.Module):
+class Rule(Final, eqx.Module, final=True):
     r"""Any point of the rule space: credit travels back through lag `j` by `(M^j)ᵀ Fᵀ`.
 
     **Arguments:**
 
-    - `feedback`: a `Feedback`, `"symmetric"` (`F = A`), or the fixed `F` itself (a matrix of shape
-        `"output hidden"`; for modes a scalar or broadcasting array).
-    - `propagator`: a `Propagator`, `"full"` (`M = J`), `"diagonal"` (`M = diag J`), or a decay (a number
-        for `M = ŵ I`, a vector of shape `"hidden"` for one decay a unit).
+    - `feedback`: `"symmetric"` (`F = A`), the fixed `F` itself (a matrix of shape `"output hidden"`, with a leading
+        axis `"seeds"` for one a seed; for modes a scalar or broadcasting array), a `Feedback`, a `Term`, or a sum of
+        these, such as `"symmetric" + Term()`.
+    - `propagator`: `"full"` (`M = J`), `"diagonal"` (`M = diag J`), a decay (a number for `M = ŵ I`, a vector of shape
+        `"hidden"` for one decay a unit), a `Propagator`, a `Term`, or a sum of these.
     - `lags`: how many lags are kept, a positive whole number in steps; `None` keeps all of them.
-    - `name`: how reports call the rule.
+    - `name`: how reports call the rule. `key`: how programs do: stable, the same for the same rule.
 
-    **Raises:** `ValueError` for an unknown word or `lags` below 1.
+    **Raises:** `ValueError` for an unknown word, what is no real number, or `lags` below 1; `TypeError` for a subclass,
+    since consumers read a rule's parts: what is new about a rule goes into a `Term`.
 
     Source: the paper's rules are corners of this space; docs/theory.md, section 2.
 
@@ -52,48 +57,123 @@ class Rule(eqx.Module):
     propagator: Propagator
     lags: int | None = eqx.field(static=True)
     name: str = eqx.field(static=True)
+    key: str = eqx.field(static=True)
+    _is_final = True
 
     def __init__(
-        self, feedback: Any = "symmetric", propagator: Any = "full", lags: int | None = None, *, name: str = "custom"
+        self,
+        feedback: Any = "symmetric",
+        propagator: Any = "full",
+        lags: int | None = None,
+        *,
+        name: str = "custom",
+        key: str = "custom",
     ):
-        self.feedback = _as_feedback(feedback)
-        self.propagator = _as_propagator(propagator)
+        self.feedback = as_feedback(feedback)
+        self.propagator = as_propagator(propagator)
         self.lags = _check_lags(lags)
-        self.name = name
+        self.name, self.key = name, key
 
     def describe(self) -> str:
         """One line: name, feedback, propagator and lags."""
-        fixed, decay = self.feedback.fixed, self.propagator.decay
-        F = _describe_terms((self.feedback.symmetric, "A"), (fixed, "R" if np.ndim(fixed) else ""))
-        identity = "diag γ" if np.ndim(decay) else "I"
-        terms = ((self.propagator.full, "J"), (self.propagator.diagonal, "diag J"), (decay, identity))
+        F, M = self.feedback, self.propagator
+        feedback = _written((F.symmetric, "A"), (F.fixed, "R" if np.ndim(F.fixed) else ""), terms=F.terms, matrix="A")
+        identity = "diag γ" if np.ndim(M.decay) else "I"
+        propagator = _written((M.full, "J"), (M.diagonal, "diag J"), (M.decay, identity), terms=M.terms, matrix="J")
         lags = "all lags" if self.lags is None else f"{self.lags} lag{'s' * (self.lags > 1)}"
-        return f"{self.name}: F = {F}, M = {_describe_terms(*terms)}, {lags}"
+        return f"{self.name}: F = {feedback}, M = {propagator}, {lags}"
+
+    def with_feedback(self, feedback: Any) -> Rule:
+        """The same rule with another feedback, given as to `Rule`."""
+        return Rule(feedback, self.propagator, self.lags, name=self.name, key=self.key)
+
+    # --- what may be asked of it ---
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms of one's own, of the feedback and of the propagator."""
+        return (*self.feedback.terms, *self.propagator.terms)
+
+    @property
+    def affine(self) -> tuple[Any, Any, Any, Any] | None:
+        """`(φ₀, φ₁, μ₀, μ₁)` where a mode's feedback is `φ₀ + φ₁ a` and its propagator `μ₀ + μ₁ w`, else `None`."""
+        feedback, propagator = self.feedback.affine, self.propagator.affine
+        return None if feedback is None or propagator is None else (*feedback, *propagator)
+
+    def require_affine(self, who: str) -> tuple[Any, Any, Any, Any]:
+        """`affine`; `ValueError` that names `who` cannot do without it, and the term in the way."""
+        found = self.affine
+        if found is None:
+            term = next(type(t).__name__ for t in self.terms if t.affine is None or t.learns)
+            raise ValueError(
+                f"{who} takes rules whose feedback is φ₀ + φ₁ a and propagator μ₀ + μ₁ w on a mode, which the term "
+                f"{term} is not; follow single modes with learn_mode, or networks with learn"
+            )
+        return found
+
+    @property
+    def learns(self) -> bool:
+        """Whether the feedback has dynamics of its own."""
+        return any(term.learns for term in self.feedback.terms)
+
+    def check_fits(self, output: int, hidden: int) -> None:
+        """`ValueError` where the rule does not fit networks of so many outputs and hidden units."""
+        fixed, decay = self.feedback.fixed, self.propagator.decay
+        if fixed is not None and np.shape(fixed) != (output, hidden):
+            raise ValueError(
+                f"feedback has shape {np.shape(fixed)}, but must have that of A, {(output, hidden)} (output × hidden)"
+            )
+        if decay is not None and (np.ndim(decay) > 1 or np.size(decay) not in (1, hidden)):
+            raise ValueError(
+                f"decay has shape {np.shape(decay)}, but the student {hidden} hidden units; "
+                "give one number, or one for each unit"
+            )
+        self.feedback.check_numbers()
+        self.propagator.check_numbers()
+        if self.terms:  # whose shapes only a trial can tell; the others' are known by now
+            _check_shape(self.feedback, "feedback", (output, hidden), [(output, hidden)])
+            square = (hidden, hidden)
+            _check_shape(self.propagator, "propagator", square, [square, (hidden, 1), (1, 1)])
+
+    # --- what of it is a seed's own ---
+
+    @property
+    def num_seeds(self) -> int | None:
+        """The length of the axis `"seeds"` of its arrays; `None` where it has none.
+
+        **Raises:** `ValueError` where arrays disagree.
+        """
+        lengths = {np.shape(x)[0] for x in jax.tree.leaves(self) if _has_seeds(x)}
+        if len(lengths) > 1:
+            raise ValueError(f"the rule's arrays hold {sorted(lengths)} seeds; give all of them the same number")
+        return next(iter(lengths), None)
+
+    def of_seed(self, seed: int) -> Rule:
+        """The rule of one seed; itself where all share it."""
+        return jax.tree.map(lambda x: x[seed] if _has_seeds(x) else x, self)
+
+    def seed_axes(self) -> Rule:
+        """Where `jax.vmap` finds the seeds: 0 or `None` for each number."""
+        return jax.tree.map(lambda x: 0 if _has_seeds(x) else None, self)
+
+    # --- what of it learns ---
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """The states of the terms that learn, in order; `()` where none does."""
+        return tuple(term.state for term in self.feedback.terms if term.learns)  # type: ignore[attr-defined]
+
+    def at(self, state: tuple[Any, ...]) -> Rule:
+        """The rule with these states."""
+        return eqx.tree_at(lambda rule: rule.state, self, tuple(state)) if self.state else self
+
+    def state_update(self, readout: Any, readout_update: Any) -> tuple[Any, ...]:
+        """`Δstate` of each term that learns, for a readout `A` and its update `ΔA`."""
+        return tuple(term.update(readout, readout_update) for term in self.feedback.terms if term.learns)
 
 
-def _as_feedback(value: Any) -> Feedback:
-    if isinstance(value, Feedback):
-        return value
-    if isinstance(value, str):
-        if value != "symmetric":
-            raise ValueError(f"unknown feedback {value!r}; use 'symmetric', a fixed feedback or a Feedback")
-        return Feedback(symmetric=1)
-    return Feedback(fixed=_as_numbers(value))
-
-
-def _as_propagator(value: Any) -> Propagator:
-    if isinstance(value, Propagator):
-        return value
-    if isinstance(value, str):
-        if value not in ("full", "diagonal"):
-            raise ValueError(f"unknown propagator {value!r}; use 'full', 'diagonal', a decay or a Propagator")
-        return Propagator(**{value: 1})
-    return Propagator(decay=_as_numbers(value))
-
-
-def _as_numbers(value: Any) -> Any:
-    """Sequences become arrays; numbers, arrays, tracers and symbols stay what they are."""
-    return np.asarray(value, dtype=float) if isinstance(value, list | tuple) else value
+def _has_seeds(value: Any) -> bool:
+    return np.ndim(value) == 3
 
 
 def _check_lags(lags: Any) -> int | None:
@@ -101,15 +181,22 @@ def _check_lags(lags: Any) -> int | None:
         return None
     if isinstance(lags, bool) or not isinstance(lags, int | np.integer) or lags < 1:
         raise ValueError(f"lags must be a whole number of at least 1, or None for all lags; got {lags!r}")
+    if lags >= 2**31:
+        raise ValueError(f"lags = {lags} is more than 2³¹ steps; leave lags out to keep all of them")
     return int(lags)
 
 
-def _describe_terms(*terms: tuple[Any, str]) -> str:
-    """`2·A + R`: each term present as its number and symbol, or as its symbol alone where the number is 1 or many."""
-    words = []
-    for coefficient, symbol in terms:
-        if coefficient is None:
-            continue
-        number = "" if np.ndim(coefficient) > 0 or coefficient == 1 else str(coefficient)
-        words.append("·".join(filter(None, (number, symbol))) or "1")
-    return " + ".join(words) or "0"
+def _check_shape(part: Any, name: str, given: tuple[int, int], wanted: list[tuple[int, int]]) -> None:
+    """`ValueError` where a feedback or propagator makes of a matrix one of another shape than wanted."""
+    try:
+        shape = jax.eval_shape(part, jax.ShapeDtypeStruct(given, jax.numpy.result_type(float))).shape
+    except TypeError as error:
+        raise ValueError(f"the {name} does not fit a network with a matrix of shape {given}: {error}") from None
+    if shape not in wanted:
+        raise ValueError(f"the {name} makes of a matrix of shape {given} one of shape {shape}; it must be {wanted[0]}")
+
+
+def _written(*parts: tuple[Any, str], terms: tuple[Term, ...], matrix: str) -> str:
+    """`2·A + R + sign A`: each part present, those that are 0 throughout left out."""
+    words = [with_coefficient(x, symbol) for x, symbol in parts if x is not None and not is_zero(x)]
+    return " + ".join([*words, *(term.describe(matrix) for term in terms)]) or "0"

@@ -1,73 +1,147 @@
-"""The terms of a rule: feedback and propagator."""
+r"""Terms: summands of a feedback `F` or a propagator `M` of one's own.
+
+A `Term` is a function of the readout `A` or of the state Jacobian `J`. It says what it adds to the matrix of a network
+and, where that makes sense, to the number of a mode. Its structure is asked, never inferred from arrays: whether it is
+elementwise (`M` is diagonal), affine in a mode's weight, kept by rotations, or learns.
+
+Limits: a term sees `A` or `J` and its own numbers only. Terms that ship with localgrad are in `shipped.py`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+import jax
+import numpy as np
+
+from localgrad.rules.numbers import as_numbers, is_absent
+
+Affine = tuple[Any, Any]
+"""`(k₀, k₁)` of a number `k₀ + k₁ x`."""
 
 
-class Feedback(eqx.Module):
-    r"""`F = symmetric · A + fixed`: what projects the output error to the hidden units.
+class Summand:
+    """What can be added up to a feedback or a propagator: `"symmetric" + Term`, `0.5 + Term`, `Term + Term`."""
 
-    A term that is `None` is absent. `fixed` is a matrix of shape `"output hidden"` for a network, and a
-    scalar or broadcasting array for modes; `symmetric` is a scalar. Both are dimensionless.
+    __array_ufunc__ = None  # NumPy's arrays leave the sum to us
+
+    def __add__(self, other: Any) -> Sum:
+        return Sum((*parts_of(self), *parts_of(other)))
+
+    def __radd__(self, other: Any) -> Sum:
+        return Sum((*parts_of(other), *parts_of(self)))
+
+
+class Sum(Summand):
+    """Summands of a feedback or a propagator, in order, before a rule says which of the two they make."""
+
+    def __init__(self, parts: tuple[Any, ...]):
+        self.parts = parts
+
+
+def parts_of(value: Any) -> tuple[Any, ...]:
+    """The summands of a sum; of anything else, itself."""
+    return value.parts if isinstance(value, Sum) else (value,)
+
+
+class Term(Summand, eqx.Module):
+    r"""A summand of `F` or `M` of one's own.
+
+    Subclass it with the numbers it holds as fields, and write
+
+    - `__call__(self, matrix)`: what it adds to `F` for a readout `A` (shape `"output hidden"`), or to `M` for a state
+        Jacobian `J` (shape `"hidden hidden"`), in `jax.numpy`;
+    - `on_mode(self, x)`, where it makes sense: the same for a mode, whose `A` is the number `a` and whose `J` is the
+        number `w`. Plain arithmetic serves floats, arrays and symbols. Without it, mode functions refuse the rule.
+
+    and where they hold, as class attributes or properties:
+
+    - `is_elementwise = True`: a summand of `M` that is diagonal, given by `__call__` as the column of its entries
+        (shape `"hidden 1"`, or `"1 1"` for a multiple of the identity);
+    - `affine`: `(k₀, k₁)` where `on_mode(x) = k₀ + k₁ x`. It lets ensembles of modes and the theory of fixed points
+        take the rule; `None`, the default, says that there is no such form;
+    - `keeps_alignment = True`: `__call__(U X Pᵀ) = U __call__(X) Pᵀ` for orthogonal `U, P` (for `M`, `U = P`);
+    - `describe(self, matrix)`: how `Rule.describe` writes it, for `matrix` the letter `"A"` or `"J"`; by default the
+        class's name.
+
+    A summand of `F` that learns has a field `state`, an array of the readout's shape, and
+
+    - `update(self, A, dA)`: the update `Δstate` for the readout `A` and its update `ΔA`. Learning takes
+        `state ← state − η Δstate` beside `θ ← θ − η Δθ`.
+
+    Arrays may have one leading axis `"seeds"` before those of a matrix (`Rule.of_seed`). Give fields that are no
+    numbers `equinox.field(static=True)`.
+
+    Source: docs/theory.md, section 2.
+
+    >>> class Clipped(Term):
+    ...     limit: float
+    ...     def __call__(self, matrix):
+    ...         return jnp.clip(matrix, -self.limit, self.limit)
+    ...     def on_mode(self, x):
+    ...         return np.clip(x, -self.limit, self.limit)
+    >>> from localgrad.rules.rule import Rule
+    >>> Rule(feedback=Clipped(0.5), propagator="diagonal").describe()
+    'custom: F = Clipped, M = diag J, all lags'
     """
 
-    symmetric: Any = None
-    fixed: Any = None
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether the matrix is diagonal, and given as a column."""
+        return False
 
-    def __call__(self, readout: Any) -> Any:
-        """`F` for a readout `A` (shape `"output hidden"`), or `f` for a mode's readout `a`."""
-        return _sum_of_terms((self.symmetric, readout), (self.fixed, 1))
+    @property
+    def keeps_alignment(self) -> bool:
+        """Whether aligned networks stay aligned in any frames."""
+        return False
 
-    @classmethod
-    def blend(cls, share: Any, fixed: Any) -> Feedback:
-        """`(1 − share) A + share · fixed`: from symmetric (`share = 0`) to fixed feedback (`share = 1`)."""
-        return cls(symmetric=1 - share, fixed=share * fixed)
+    @property
+    def affine(self) -> Affine | None:
+        """`(k₀, k₁)` where the term of a mode is `k₀ + k₁ x`, else `None`."""
+        return None
 
+    def describe(self, matrix: str) -> str:
+        """How the term is written, for the letter of the matrix that it takes."""
+        return type(self).__name__
 
-class Propagator(eqx.Module):
-    r"""`M = full · J + diagonal · diag(J) + decay · I`: what carries credit one step back in time.
+    @property
+    def learns(self) -> bool:
+        """Whether the term has a state with dynamics of its own."""
+        return type(self).update is not Term.update
 
-    A term that is `None` is absent. `full` and `diagonal` are scalars; `decay` is a scalar or, with one
-    decay a unit, a vector of shape `"hidden"`. All are dimensionless. `decay` may broadcast for modes.
-    """
+    def __call__(self, matrix: Any) -> Any:
+        """The summand, for a readout `A` or a state Jacobian `J`."""
+        raise NotImplementedError(f"the term {type(self).__name__} has no __call__(matrix); write one")
 
-    full: Any = None
-    diagonal: Any = None
-    decay: Any = None
+    def on_mode(self, x: Any) -> Any:
+        """The summand for a mode's readout `a` or recurrent weight `w`."""
+        raise ValueError(
+            f"the term {type(self).__name__} says nothing of single modes; write its on_mode(x), or take full networks"
+        )
 
-    def __call__(self, jacobian: Float[Array, "hidden hidden"]) -> Float[Array, "hidden hidden_or_one"]:
-        """`M` for a state Jacobian, in the cheapest form that holds it.
+    def update(self, readout: Any, readout_update: Any) -> Any:
+        """`Δstate`, of a term that learns."""
+        raise ValueError(f"the term {type(self).__name__} does not learn")
 
-        Dense with shape `"hidden hidden"`; a diagonal `M` as the column of its entries, shape
-        `"hidden 1"`; a multiple of the identity as shape `"1 1"`. For the last two `MᵀX = M * X`.
-        """
-        elementwise = []
-        if self.diagonal is not None:
-            elementwise.append(self.diagonal * jnp.diagonal(jacobian, axis1=-2, axis2=-1)[..., None])
-        if self.decay is not None:
-            elementwise.append(jnp.asarray(self.decay, jacobian.dtype).reshape(-1, 1))
-        column = sum(elementwise) if elementwise else None
-        if self.full is None:
-            return jnp.zeros((1, 1), jacobian.dtype) if column is None else column
-        dense = self.full * jacobian
-        return dense if column is None else dense + column * jnp.eye(jacobian.shape[-1], dtype=jacobian.dtype)
-
-    def on_mode(self, w: Any) -> Any:
-        """`m` for a mode's recurrent weight `w`, whose Jacobian is its own diagonal."""
-        return _sum_of_terms((self.full, w), (self.diagonal, w), (self.decay, 1))
-
-    @classmethod
-    def blend(cls, share: Any, decay: Any) -> Propagator:
-        """`(1 − share) J + share · decay · I`: from the full Jacobian to a fixed decay."""
-        return cls(full=1 - share, decay=share * decay)
+    def of_seed(self, seed: int) -> Term:
+        """The term of one seed: of arrays with a leading axis before those of a matrix, that entry."""
+        return jax.tree.map(lambda x: x[seed] if np.ndim(x) == 3 else x, self)
 
 
-def _sum_of_terms(*terms: tuple[Any, Any]) -> Any:
-    """`Σ coefficient · value` over the terms present; plain arithmetic, so SymPy passes through."""
-    present = [coefficient * value for coefficient, value in terms if coefficient is not None]
-    return sum(present[1:], start=present[0]) if present else 0.0
+def checked_terms(terms: Any) -> tuple[Term, ...]:
+    """The terms of a feedback or propagator; `ValueError` for what is none, or holds what is no number."""
+    found = (terms,) if isinstance(terms, Term) else tuple(terms)
+    for term in found:
+        if isinstance(term, Term):
+            _check_numbers_in(term)
+        elif not is_absent(term):
+            raise ValueError(f"terms must be localgrad.Terms; got a {type(term).__name__}")
+    return found
+
+
+def _check_numbers_in(term: Term) -> None:
+    """`ValueError` where a field of a term is no number and not marked as static."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(term):
+        field = jax.tree_util.keystr(path).lstrip(".")
+        as_numbers(leaf, f"{field} of the term {type(term).__name__}")

@@ -19,7 +19,6 @@ from jaxtyping import Array
 
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.rule import Rule
-from localgrad.rules.terms import Propagator
 from localgrad.updates.stein import operator_norm_bound, sum_all_lags, sum_first_lags, transpose_times
 
 # Up to this many hidden units of student and teacher together, 𝐖 is one block: a quarter less time at 10 and 10, more
@@ -86,7 +85,7 @@ def closed_form_update(rule: Rule, student: LinearRNN, teacher: LinearRNN) -> tu
     """The expected update, and whether its sums converged."""
     system = _error_system(student, teacher)
     hidden, Ft, M = len(student.W), rule.feedback(student.A).mT, rule.propagator(student.W)
-    powers = _Powers(system.W, None if _is_plain_jacobian(rule.propagator) else M)
+    powers = _Powers(system.W, None if rule.propagator.is_jacobian else M)
     Q = _covariances(system, columns=1)
     if rule.lags is not None:
         sums, exists = sum_all_lags(_advance, _contraction, _only_states(system), _Sums((), Q))
@@ -119,11 +118,6 @@ def _first_lags(lags: int, M: Array, first: Array, W: Array) -> Array:
         return transpose_times(matrices[0], S) @ matrices[1]
 
     return sum_first_lags(advance, (M, W), first, lags)
-
-
-def _is_plain_jacobian(propagator: Propagator) -> bool:
-    plain = isinstance(propagator.full, int) and propagator.full == 1
-    return plain and propagator.diagonal is None and propagator.decay is None
 
 
 def closed_form_loss(student: LinearRNN, teacher: LinearRNN) -> Array:

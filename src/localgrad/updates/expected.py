@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from localgrad.models.linear import LinearRNN, spectral_radius
-from localgrad.rules.compiled import in_compiled_form
+from localgrad.rules.compiled import in_compiled_form, join_rule, split_rule
 from localgrad.rules.rule import Rule
 from localgrad.updates.doubling import closed_form_loss, closed_form_update
 from localgrad.updates.lags import Lags, lags_of, loss_by_lags, update_by_lags
@@ -75,7 +75,7 @@ def expected_update(
         traced_method = "doubling" if horizon is None and method != "lags" else "lags"
         return _nan_unless(*_update(rule, student, teacher, lags, traced_method))
     chosen = _choose(student, horizon) if method == "auto" else method
-    split = _split_rule(rule)
+    split = split_rule(rule)
     update, exists = _compiled_update(*split, student, teacher, lags, chosen)
     if isinstance(exists, jax.core.Tracer):  # known numbers, but inside someone's jit
         return _nan_unless(update, exists)
@@ -167,22 +167,11 @@ def _loss(student: LinearRNN, teacher: LinearRNN, lags: Lags) -> Array:
 def _compiled_update(
     structure: Any, whole: Any, numbers: Any, student: LinearRNN, teacher: LinearRNN, lags: Lags, method: str
 ) -> tuple[LinearRNN, Array]:
-    leaves = [number if fixed is None else fixed for fixed, number in zip(whole, numbers, strict=True)]
-    return _update(jax.tree.unflatten(structure, leaves), student, teacher, lags, method)
+    return _update(join_rule(structure, whole, numbers), student, teacher, lags, method)
 
 
 _compiled_loss = jax.jit(_loss)
 _propagator = eqx.filter_jit(lambda rule, W: rule.propagator(W))
-
-
-def _split_rule(rule: Rule) -> tuple[Any, Any, Any]:
-    """The rule's structure, its whole numbers (the 1 of `M = J`) and its other numbers.
-
-    The first two shape the compiled program; a new decay does not compile anew.
-    """
-    leaves, structure = jax.tree.flatten(rule)
-    whole = tuple(x if isinstance(x, int) else None for x in leaves)
-    return structure, whole, tuple(None if isinstance(x, int) else x for x in leaves)
 
 
 def _choose(student: LinearRNN, horizon: int | None) -> str:
@@ -224,17 +213,7 @@ def check_rule(rule: Rule, student: LinearRNN) -> None:
     """Raise the `ValueError` that says why a rule does not fit a student, which may have leading axes."""
     if not isinstance(rule, Rule):
         raise ValueError(f"rule is a {type(rule).__name__}, not a Rule; the order is rule, student, teacher")
-    feedback, decay = rule.feedback.fixed, rule.propagator.decay
-    readout = student.A.shape[-2:]
-    if feedback is not None and np.shape(feedback) != readout:
-        raise ValueError(
-            f"feedback has shape {np.shape(feedback)}, but must have that of A, {readout} (output × hidden)"
-        )
-    if decay is not None and (np.ndim(decay) > 1 or np.size(decay) not in (1, student.W.shape[-1])):
-        raise ValueError(
-            f"decay has shape {np.shape(decay)}, but the student {student.W.shape[-1]} hidden units; "
-            "give one number, or one for each unit"
-        )
+    rule.check_fits(student.A.shape[-2], student.W.shape[-1])
 
 
 def check_update(rule: Rule, student: LinearRNN, teacher: LinearRNN, horizon: int | None, loss: str) -> None:

@@ -202,7 +202,7 @@ def check_online(rule: Rule, horizon: int) -> None:
         return
     if lags is not None:
         raise ValueError(f"a trace that ends after {lags} lags is not online; use method 'correlation' or 'recorded'")
-    if rule.propagator.full is not None:
+    if not rule.propagator.is_elementwise:
         raise ValueError(
             f"rule {rule.name!r} carries credit by a dense matrix, which no eligibility trace holds; "
             "use method 'correlation' or 'recorded'"

@@ -19,8 +19,8 @@ from sympy.printing.pycode import PythonCodePrinter
 
 from localgrad.models.aligned import Mode
 from localgrad.modes.equations import field, loss
+from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.rule import Rule
-from localgrad.rules.terms import Feedback, Propagator
 
 TARGET = Path(__file__).with_name("_mode_field.py")
 
@@ -54,7 +54,9 @@ def generate() -> str:
     velocity, jacobian = _with_names(velocity), _with_names(jacobian)
     rule = "phi0, phi1, mu0, mu1"
     functions = [
-        _function("rule_terms", f"a, w, {rule}", "`f` and `m`.", [RULE.feedback(a), RULE.propagator.on_mode(w)]),
+        _function(
+            "rule_terms", f"a, w, {rule}", "`f` and `m`.", [RULE.feedback.on_mode(a), RULE.propagator.on_mode(w)]
+        ),
         _function("denominators", "w, w_star", "`1/p` and `1/q`.", [1 - w * w, 1 - w * w_star]),
         _function("velocity", "a, b, w, f, c, w_star, p, q, r, t", "`(ȧ, ḃ, ẇ)`.", velocity),
         _function(

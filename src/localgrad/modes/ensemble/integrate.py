@@ -143,13 +143,11 @@ def _stack(runs: list[Ensemble]) -> Ensemble:
 
 def _broadcast(rule: Rule, initial: Mode, teacher: Mode) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:
     """`a, b, w, φ₀, φ₁, μ₀, μ₁, c, w*`, each flat with one entry or one a trajectory, and the common shape."""
-    terms = (rule.feedback.fixed, rule.feedback.symmetric, rule.propagator.decay)
-    slopes = (rule.propagator.full, rule.propagator.diagonal)
-    phi0, phi1, mu0, dense, diagonal = (np.asarray(0.0 if x is None else x, dtype=float) for x in (*terms, *slopes))
+    phi0, phi1, mu0, mu1 = (np.asarray(x, dtype=float) for x in rule.require_affine("an ensemble of modes"))
     a, b, w, a_star, b_star, w_star = (np.asarray(x, dtype=float) for x in (*initial, *teacher))
     try:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            arrays = (a, b, w, phi0, phi1, mu0, dense + diagonal, a_star * b_star, w_star)
+            arrays = (a, b, w, phi0, phi1, mu0, mu1, a_star * b_star, w_star)
         shape = np.broadcast_shapes(*(x.shape for x in arrays))
     except ValueError as error:
         raise ValueError(f"initial modes, rule and teacher do not broadcast against each other: {error}") from error

@@ -17,9 +17,9 @@ from localgrad.modes.equations import field, geometric_sum, loss
 from localgrad.modes.fixed_points import search_fixed_points
 from localgrad.modes.stability import optimal_mode, spectrum_at
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
+from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
 from localgrad.rules.rule import Rule
-from localgrad.rules.terms import Feedback, Propagator
 
 LABELS = ("optimal", "silent", "blocked", "unknown")
 

@@ -16,9 +16,9 @@ from localgrad.models.aligned import Mode
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.outcomes import Outcome
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
+from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.presets import BPTT
 from localgrad.rules.rule import Rule
-from localgrad.rules.terms import Feedback, Propagator
 
 ALL_LAGS = "∞"
 

@@ -1,0 +1,274 @@
+r"""What a rule is made of: the feedback `F` and the propagator `M`.
+
+    F = symmetric · A + fixed + Σ terms(A)          M = full · J + diagonal · diag(J) + decay · I + Σ terms(J)
+
+with the readout `A` and the state Jacobian `J`. Their structure is asked, never inferred from arrays: whether `M` is
+the Jacobian, diagonal or a multiple of the identity, and what both are on a mode.
+
+Limits: coefficients are numbers; what singles out units or weights is a `Term` (`terms.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from localgrad.rules.numbers import as_numbers
+from localgrad.rules.terms import Affine, Summand, Term, checked_terms, parts_of
+
+
+class Final:
+    """No subclass, which consumers would take for the class itself; the error says what to write instead."""
+
+    def __init_subclass__(cls, final: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not final:
+            base = next(b.__name__ for b in cls.__mro__ if b.__dict__.get("_is_final"))
+            raise TypeError(
+                f"{base} is final; for a feedback or propagator of your own write a localgrad.Term with __call__ and "
+                f"on_mode, and give it to Rule(feedback=..., propagator=...), alone or in a sum"
+            )
+
+
+class Feedback(Final, Summand, eqx.Module, final=True):
+    r"""`F = symmetric · A + fixed + Σ terms`: what projects the output error to the hidden units.
+
+    A part that is `None` is absent. `fixed` is a matrix of shape `"output hidden"` for a network, with a leading axis
+    `"seeds"` for one a seed, and a scalar or broadcasting array for modes. `symmetric` is a number (for modes, it may
+    broadcast). `terms` are `Term`s. All are dimensionless.
+
+    **Raises:** `ValueError` for what is no real number; `TypeError` for a subclass, since a feedback of one's own is a
+    `Term`.
+    """
+
+    symmetric: Any
+    fixed: Any
+    terms: tuple[Term, ...]
+    _is_final = True
+
+    def __init__(self, symmetric: Any = None, fixed: Any = None, terms: tuple[Term, ...] = ()):
+        self.symmetric = as_numbers(symmetric, "symmetric, the share of A in the feedback,")
+        self.fixed = as_numbers(fixed, "the fixed feedback")
+        self.terms = checked_terms(terms)
+
+    def __call__(self, readout: Float[Array, "output hidden"]) -> Float[Array, "output hidden"]:
+        """`F` for a network's readout `A`."""
+        self.check_numbers()
+        parts = [(self.symmetric, readout), (self.fixed, 1), *((1, term(readout)) for term in self.terms)]
+        return _sum_of_terms(*parts, absent=lambda: jnp.zeros_like(readout))
+
+    def on_mode(self, a: Any) -> Any:
+        """`f` for a mode's readout `a`."""
+        return _sum_of_terms((self.symmetric, a), (self.fixed, 1), *((1, term.on_mode(a)) for term in self.terms))
+
+    def check_numbers(self) -> None:
+        """`ValueError` where `symmetric` would broadcast over a network's `A`."""
+        _check_number("symmetric", self.symmetric, "the share of A in the feedback")
+
+    @property
+    def affine(self) -> Affine | None:
+        """`(φ₀, φ₁)` where a mode's feedback is `φ₀ + φ₁ a`, else `None`."""
+        return _affine(self.fixed, self.symmetric, self.terms)
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether `F = A`."""
+        return is_one(self.symmetric) and self.fixed is None and not self.terms
+
+    @property
+    def is_random(self) -> bool:
+        """Whether `F` is a matrix of its own that owes nothing to `A`."""
+        return self.symmetric is None and self.fixed is not None and not self.terms
+
+    @classmethod
+    def blend(cls, share: Any, fixed: Any) -> Feedback:
+        """`(1 − share) A + share · fixed`: from symmetric (`share = 0`) to fixed feedback (`share = 1`)."""
+        fixed = as_numbers(fixed, "the fixed feedback")
+        return cls(symmetric=1 - share, fixed=share * fixed)
+
+
+class Propagator(Final, Summand, eqx.Module, final=True):
+    r"""`M = full · J + diagonal · diag(J) + decay · I + Σ terms`: what carries credit one step back in time.
+
+    A part that is `None` is absent. `full` and `diagonal` are numbers; `decay` is a number or, with one decay a unit, a
+    vector of shape `"hidden"`; for modes all three may broadcast. `terms` are `Term`s. All are dimensionless.
+
+    **Raises:** as `Feedback`.
+    """
+
+    full: Any
+    diagonal: Any
+    decay: Any
+    terms: tuple[Term, ...]
+    _is_final = True
+
+    def __init__(self, full: Any = None, diagonal: Any = None, decay: Any = None, terms: tuple[Term, ...] = ()):
+        self.full = as_numbers(full, "full, the share of J in the propagator,")
+        self.diagonal = as_numbers(diagonal, "diagonal, the share of diag(J) in the propagator,")
+        self.decay = as_numbers(decay, "the decay")
+        self.terms = checked_terms(terms)
+        for term in self.terms:
+            if term.learns:
+                raise ValueError(
+                    f"the term {type(term).__name__} learns, which only a feedback may; give it as feedback"
+                )
+
+    def __call__(self, jacobian: Float[Array, "hidden hidden"]) -> Float[Array, "hidden hidden_or_one"]:
+        """`M` for a state Jacobian, in the cheapest form that holds it.
+
+        Dense with shape `"hidden hidden"`; a diagonal `M` as the column of its entries, shape
+        `"hidden 1"`; a multiple of the identity as shape `"1 1"`. For the last two `MᵀX = M * X`.
+        """
+        self.check_numbers()
+        columns = [term(jacobian) for term in self.terms if term.is_elementwise]
+        if self.diagonal is not None:
+            columns.append(self.diagonal * jnp.diagonal(jacobian, axis1=-2, axis2=-1)[..., None])
+        if self.decay is not None:
+            columns.append(jnp.asarray(self.decay, jacobian.dtype).reshape(-1, 1))
+        matrices = [term(jacobian) for term in self.terms if not term.is_elementwise]
+        if self.full is not None:
+            matrices.append(self.full * jacobian)
+        column = sum(columns[1:], start=columns[0]) if columns else None
+        if not matrices:
+            return jnp.zeros((1, 1), jacobian.dtype) if column is None else column
+        dense = sum(matrices[1:], start=matrices[0])
+        return dense if column is None else dense + column * jnp.eye(jacobian.shape[-1], dtype=jacobian.dtype)
+
+    def on_mode(self, w: Any) -> Any:
+        """`m` for a mode's recurrent weight `w`, whose Jacobian is its own diagonal."""
+        own = ((1, term.on_mode(w)) for term in self.terms)
+        return _sum_of_terms((self.full, w), (self.diagonal, w), (self.decay, 1), *own)
+
+    def check_numbers(self) -> None:
+        """`ValueError` where `full` or `diagonal` would broadcast over a network's `J`."""
+        _check_number("full", self.full, "the share of J in the propagator")
+        _check_number("diagonal", self.diagonal, "the share of diag(J) in the propagator")
+
+    @property
+    def affine(self) -> Affine | None:
+        """`(μ₀, μ₁)` where a mode's propagator is `μ₀ + μ₁ w`, else `None`."""
+        slope = _sum_of_terms((self.full, 1), (self.diagonal, 1)) if self._has_slope else None
+        return _affine(self.decay, slope, self.terms)
+
+    @property
+    def _has_slope(self) -> bool:
+        return self.full is not None or self.diagonal is not None
+
+    @property
+    def is_jacobian(self) -> bool:
+        """Whether `M = J` itself."""
+        return is_one(self.full) and self.diagonal is None and self.decay is None and not self.terms
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether `M` is diagonal, and made as a column."""
+        return self.full is None and all(term.is_elementwise for term in self.terms)
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether `M` is a multiple of the identity, whatever `J`."""
+        return self.full is None and self.diagonal is None and not self.terms and np.size(self.decay) == 1
+
+    @classmethod
+    def blend(cls, share: Any, decay: Any) -> Propagator:
+        """`(1 − share) J + share · decay · I`: from the full Jacobian to a fixed decay."""
+        return cls(full=1 - share, decay=share * as_numbers(decay, "the decay"))
+
+
+def as_feedback(value: Any) -> Feedback:
+    """A `Feedback` from a word, numbers, a `Feedback`, a `Term`, or a sum of them."""
+    parts = [_one_feedback(part) for part in parts_of(value)]
+    symmetric, fixed = (_added(getattr(part, name) for part in parts) for name in ("symmetric", "fixed"))
+    return parts[0] if len(parts) == 1 else Feedback(symmetric, fixed, tuple(t for part in parts for t in part.terms))
+
+
+def as_propagator(value: Any) -> Propagator:
+    """A `Propagator` from a word, numbers, a `Propagator`, a `Term`, or a sum of them."""
+    parts = [_one_propagator(part) for part in parts_of(value)]
+    full, diagonal, decay = (_added(getattr(part, name) for part in parts) for name in ("full", "diagonal", "decay"))
+    return (
+        parts[0]
+        if len(parts) == 1
+        else Propagator(full, diagonal, decay, tuple(t for part in parts for t in part.terms))
+    )
+
+
+def is_one(value: Any) -> bool:
+    """Whether a coefficient is the whole number 1, as in `F = A` and `M = J`."""
+    return isinstance(value, int) and value == 1
+
+
+def _one_feedback(value: Any) -> Feedback:
+    wrong_kind = _wrong_kind(value, Propagator, "feedback", "propagator")
+    if wrong_kind:
+        raise ValueError(wrong_kind)
+    if isinstance(value, Feedback):
+        return value
+    if isinstance(value, Term):
+        return Feedback(terms=(value,))
+    if isinstance(value, str):
+        if value != "symmetric":
+            raise ValueError(f"unknown feedback {value!r}; use 'symmetric', a fixed feedback, a Feedback or a Term")
+        return Feedback(symmetric=1)
+    if value is None:
+        raise ValueError("the feedback is None; use 'symmetric', a fixed feedback, a Feedback or a Term")
+    return Feedback(fixed=value)
+
+
+def _one_propagator(value: Any) -> Propagator:
+    wrong_kind = _wrong_kind(value, Feedback, "propagator", "feedback")
+    if wrong_kind:
+        raise ValueError(wrong_kind)
+    if isinstance(value, Propagator):
+        return value
+    if isinstance(value, Term):
+        return Propagator(terms=(value,))
+    if isinstance(value, str):
+        if value not in ("full", "diagonal"):
+            raise ValueError(f"unknown propagator {value!r}; use 'full', 'diagonal', a decay, a Propagator or a Term")
+        return Propagator(full=1) if value == "full" else Propagator(diagonal=1)
+    if value is None:
+        raise ValueError("the propagator is None; use 'full', 'diagonal', a decay, a Propagator or a Term")
+    return Propagator(decay=value)
+
+
+def _wrong_kind(value: Any, other: type, wanted: str, given: str) -> str:
+    if isinstance(value, other):
+        return f"the {wanted} is a {other.__name__}; give it as {given}=..., the order is feedback, propagator, lags"
+    if isinstance(value, type) and issubclass(value, Term):
+        return f"the {wanted} is the class {value.__name__}; give an instance of it, {value.__name__}(...)"
+    return ""
+
+
+def _check_number(name: Literal["symmetric", "full", "diagonal"], value: Any, meaning: str) -> None:
+    """`ValueError` where a coefficient would broadcast over a network's matrix."""
+    if np.ndim(value) > 0:
+        raise ValueError(
+            f"{name} has shape {np.shape(value)}, but on a network {meaning} is one number; for one a unit or a weight "
+            "write a localgrad.Term, such as localgrad.Mask"
+        )
+
+
+def _sum_of_terms(*terms: tuple[Any, Any], absent: Any = lambda: 0.0) -> Any:
+    """`Σ coefficient · value` over the terms present; plain arithmetic, so SymPy passes through."""
+    present = [coefficient * value for coefficient, value in terms if coefficient is not None]
+    return sum(present[1:], start=present[0]) if present else absent()
+
+
+def _affine(constant: Any, slope: Any, terms: tuple[Term, ...]) -> Affine | None:
+    own = [term.affine for term in terms]
+    if any(form is None or term.learns for form, term in zip(own, terms, strict=True)):
+        return None
+    constants, slopes = ([form[i] for form in own if form is not None] for i in (0, 1))
+    total = (_added([constant, *constants]), _added([slope, *slopes]))
+    return tuple(0.0 if x is None else x for x in total)  # type: ignore[return-value]
+
+
+def _added(values: Any) -> Any:
+    """The sum of those that are not `None`; `None` where there are none."""
+    present = [value for value in values if value is not None]
+    return sum(present[1:], start=present[0]) if present else None
