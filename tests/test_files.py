@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -13,6 +15,7 @@ from localgrad.files import (
     check_different,
     check_new_folder,
     check_target,
+    only_writer,
     write_atomically,
 )
 
@@ -153,3 +156,29 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["map.zarr"]
     with pytest.raises(ValueError, match="exists already"), build_folder(tmp_path / "map.zarr"):
         pass
+
+
+def test_a_second_writer_is_refused_and_a_lock_ends_with_its_block(tmp_path):
+    place = tmp_path / "run.npz"
+    for _ in range(2):
+        with (
+            only_writer(place, "checkpoint"),
+            pytest.raises(ValueError, match=r"checkpoint .*run\.npz' is being written by another process"),
+            only_writer(place, "checkpoint"),
+        ):
+            pytest.fail("a second writer must not begin")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    program = f"""
+import os
+from localgrad.files import only_writer
+with only_writer({str(tmp_path / "run.npz")!r}, "checkpoint"):
+    os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+    assert os.listdir(tmp_path) == [".run.npz.lock"]
+    with only_writer(tmp_path / "run.npz", "checkpoint"):
+        pass
+    assert not os.listdir(tmp_path)

@@ -1,7 +1,7 @@
 """Files that are written whole or not at all, and tried before the work that is to fill them.
 
 A result that cannot be stored must be known before hours of computing, and a failed write must not cost an earlier
-result. So every command tries its targets first (`check_targets`), and every file of the package is written beside its
+result. So every command tries its targets first (`check_target`), and every file of the package is written beside its
 place, under a name that no other writer has, flushed to the disk and moved there in one step (`write_atomically`;
 `build_folder` for a folder). A process that is killed at any moment leaves the old file or the new one, never a part.
 
@@ -18,7 +18,15 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+fcntl: Any
+msvcrt: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
 
 FIGURE_SUFFIXES = (".png", ".svg")
 """Endings of the names of figures, which say how a figure is written."""
@@ -36,7 +44,7 @@ def check_target(path: str | Path, option: str, suffixes: Sequence[str] = ()) ->
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"{option} {str(path)!r} must end in {' or '.join(suffixes)}; give such a name")
-    with _named(path, f"{option} cannot be written here"):
+    with name_errors(path, f"{option} cannot be written here"):
         found = _status(path)
         if found is not None and stat.S_ISDIR(found.st_mode):
             raise ValueError(f"{option} {str(path)!r} is a folder; give the name of a file")
@@ -55,9 +63,9 @@ def check_target(path: str | Path, option: str, suffixes: Sequence[str] = ()) ->
 def check_new_folder(path: str | Path, option: str) -> None:
     """Try whether a new folder can be made at `path`; raises as `check_target`, and where anything is there."""
     path = Path(path)
-    with _named(path, f"{option} cannot be written here"):
+    with name_errors(path, f"{option} cannot be written here"):
         if _status(path) is not None:
-            raise ValueError(f"{option} {str(path)!r} exists already; remove it or give another name")
+            raise ValueError(f"{option} {str(path)!r} exists already; remove it or name another")
         _check_parent(path, option)
         part = _part_of(path)
         part.mkdir()
@@ -95,7 +103,7 @@ def write_atomically(path: str | Path) -> Iterator[BinaryIO]:
     path = Path(path)
     place = Path(os.path.realpath(path))
     part = _part_of(place)
-    with _named(path, "could not be written", part):
+    with name_errors(path, "could not be written", part):
         try:
             with part.open("xb") as stream:
                 yield stream
@@ -119,7 +127,7 @@ def build_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     check_new_folder(path, "folder")
     part = _part_of(path)
-    with _named(path, "could not be written", part):
+    with name_errors(path, "could not be written", part):
         try:
             part.mkdir()
             yield part
@@ -128,6 +136,70 @@ def build_folder(path: str | Path) -> Iterator[Path]:
             part.rename(path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def only_writer(path: str | Path, what: str) -> Iterator[None]:
+    """Keep other processes away from the file at `path` while the block runs: a lock file `.NAME.lock` beside it.
+
+    **Raises:** `ValueError`, naming `what` and `path`, where another process is in such a block. The lock ends with its
+    process, however that ends. Limit: some network file systems know no locks; there, all are let in.
+    """
+    path = Path(os.path.realpath(path))
+    lock = path.with_name(f".{path.name[:200]}.lock")
+    with name_errors(path, "cannot be written here"):
+        stream = _locked(lock)
+    if stream is None:
+        raise ValueError(f"{what} {str(path)!r} is being written by another process; wait for it, or give another name")
+    with stream:
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink(missing_ok=True)
+
+
+def _locked(lock: Path) -> BinaryIO | None:
+    """The lock file, opened and locked; `None` where another process has locked it."""
+    while True:
+        stream = lock.open("ab")
+        if not _lock(stream):
+            stream.close()
+            return None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), os.stat(lock)):
+                return stream
+        stream.close()  # the one before us removed it after we had opened it
+
+
+def _lock(stream: BinaryIO) -> bool:
+    """Lock an open file, without waiting; false where another process has done so."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+@contextmanager
+def name_errors(path: Path, what: str, part: Path | None = None) -> Iterator[None]:
+    """Give errors of the system the name `path` that the user knows, and say `what` failed.
+
+    Errors that name a file pass unchanged, unless it is `part`, under which `path` is written, or inside it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and part is not None and not str(error.filename).startswith(str(part)):
+            raise
+        raise type(error)(
+            error.errno, f"{what} ({error.strerror or error}); choose another place", str(path)
+        ) from error
 
 
 def _part_of(path: Path) -> Path:
@@ -152,16 +224,3 @@ def _same(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return one.samefile(other)
     return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))
-
-
-@contextmanager
-def _named(path: Path, what: str, part: Path | None = None) -> Iterator[None]:
-    """Errors of the system with the name of the file that the user knows; those of other files pass."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None and part is not None and not str(error.filename).startswith(str(part)):
-            raise
-        raise type(error)(
-            error.errno, f"{what} ({error.strerror or error}); choose another place", str(path)
-        ) from error

@@ -266,9 +266,18 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch):
         ("--out weights.txt", "--out 'weights.txt' must end in .npz"),
         ("--figure loss.pdf", "must end in .png or .svg"),
         ("--figure nowhere/loss.png", "folder that does not exist"),
+        ("--checkpoint x.npz --out x.npz", "--out 'x.npz' would overwrite the file of --checkpoint"),
+        ("--out .", "must end in .npz"),
+        ("--out folder.npz", "--out 'folder.npz' is a folder"),
+        ("--figure folder.png", "--figure 'folder.png' is a folder"),
+        ("--teacher mine.npz --out mine.npz", "--out 'mine.npz' would overwrite the file of --teacher"),
     ],
 )
-def test_train_refuses_bad_words(options, words):
+def test_train_refuses_bad_words(options, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "mine.npz").touch()
     assert_one_line_error(run("train", *SMALL_RUN, *options.split()), words)
 
 

@@ -41,7 +41,7 @@ def test_streamed_map_is_the_map_in_memory(tmp_path, monkeypatch):
     assert sum(finished) == 30
     assert max(finished) == 10
     assert stored.attrs["rule"] == expected.attrs["rule"]
-    assert not (tmp_path / "map.zarr.partial").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["map.zarr"]
     with pytest.raises(ValueError, match=r"map\.zarr' exists already; remove it or name another"):
         basins(RFLO(1.0, 0.5), TEACHER, **options, store=tmp_path / "map.zarr")
 
@@ -54,7 +54,7 @@ def test_interrupted_map_does_not_look_whole(tmp_path, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         basins(BPTT(), TEACHER, a=AXIS, b=AXIS, w=0.0, store=tmp_path / "map.zarr", progress=stop)
-    assert not (tmp_path / "map.zarr").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_sample_is_in_its_box_and_reproducible():
@@ -105,19 +105,29 @@ def test_command_makes_figure_and_document(tmp_path):
     result = CliRunner().invoke(app, [*words, "--figure", str(figure)])
     assert result.exit_code == 0, result.output
     assert "400 starts" in result.stdout
+    assert "Figure: " in result.stdout
     assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_command_writes_only_what_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["basin", "--rule", "bptt", "--teacher", "1,1,0.8", "--grid", "5"])
+    assert result.exit_code == 0
+    assert "25 starts" in result.stdout
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
         (["--w", "-1,1"], "--w '-1,1' must lie strictly between -1 and 1"),
-        (["--w", "-0.5,0.5"], "a figure shows two axes"),
+        (["--w", "-0.5,0.5", "--figure", "map.png"], "a figure shows two axes"),
+        (["--w", "-0.5,0.5", "--grid", "1000"], "1,000,000,000 starts takes 14.0 GB of memory"),
         (["--teacher", "1,1,2"], "teacher w* = 2 must lie strictly between"),
         (["--duration", "0"], "duration must be positive"),
         (["--figure", "map.pdf"], "must end in .png or .svg"),
         (["--figure", "nowhere/map.png"], "is in a folder that does not exist"),
-        (["--b", "1"], "a figure shows two axes, not 1; make two of --a, --b, --w ranges"),
+        (["--b", "1", "--figure", "map.png"], "a figure shows two axes, not 1; make two of --a, --b, --w ranges"),
     ],
 )
 def test_command_refuses_bad_words(words, complaint, tmp_path, monkeypatch):

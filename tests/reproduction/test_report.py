@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,7 @@ from demo_experiment import DEMO, FAILING
 
 from localgrad.reproduction.report import (
     LARGEST_EMBEDDED_SVG,
+    PREVIOUS,
     RenderedFigure,
     format_number,
     output_folder,
@@ -171,15 +173,57 @@ def test_rerun_replaces_the_report_and_keeps_other_files(section, tmp_path):
         write_report([section], unfinished)
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
     assert (tmp_path / "notes.txt").read_text() == "mine"
-    assert not list(tmp_path.glob(".unfinished-*"))
+    assert not list(tmp_path.glob(".*"))
 
 
-def test_failed_move_leaves_no_report(section, tmp_path):
-    (tmp_path / "figures").write_text("a file where a folder must be")
+def test_what_stood_in_the_way_is_kept_in_a_folder(section, tmp_path):
+    for name in ("report.html", "claims.json", "figures/mine.svg", "data/demo.nc"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("old")
+    with output_folder(tmp_path) as unfinished:
+        write_report([section], unfinished)
+    older = tmp_path / PREVIOUS
+    assert {path.relative_to(older).as_posix() for path in older.rglob("*") if path.is_file()} == {
+        "report.html", "claims.json", "data/demo.nc",
+    }  # fmt: skip
+    assert {path.read_text() for path in older.rglob("*") if path.is_file()} == {"old"}
+    assert (tmp_path / "figures" / "mine.svg").read_text() == "old"  # not of a report
+
+
+def test_failed_move_leaves_no_report_beside_newer_figures(section, tmp_path, monkeypatch):
     (tmp_path / "report.html").write_text("old")
-    with pytest.raises(OSError), output_folder(tmp_path) as unfinished:  # noqa: PT011 — the kind differs by system
+
+    def move(source, target, replace=os.replace):
+        if "figures" in str(target):
+            raise OSError("broken")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", move)
+    with pytest.raises(OSError, match="broken"), output_folder(tmp_path) as unfinished:
         write_report([section], unfinished)
     assert not (tmp_path / "report.html").exists()
+    assert (tmp_path / PREVIOUS / "report.html").read_text() == "old"
+
+
+def test_a_file_in_place_of_a_folder_is_found_first(tmp_path):
+    (tmp_path / "figures").write_text("")
+    with pytest.raises(OSError, match="'figures' in it is a file"), output_folder(tmp_path):
+        pytest.fail("must be found before any computation")
+
+
+def test_one_process_at_a_time_writes_a_report(tmp_path):
+    with (
+        output_folder(tmp_path),
+        pytest.raises(ValueError, match="is being written by another process"),
+        output_folder(tmp_path),
+    ):
+        pytest.fail("a second one must not begin")
+
+
+def test_what_a_killed_run_left_goes_with_the_next(tmp_path):
+    (tmp_path / ".unfinished-abc" / "figures").mkdir(parents=True)
+    with output_folder(tmp_path):
+        assert not (tmp_path / ".unfinished-abc").exists()
 
 
 @pytest.mark.parametrize("below", ["", "sub/sub"])

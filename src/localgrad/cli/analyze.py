@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from localgrad.cli.base import JsonOption, app, print_json
+from localgrad.cli.targets import check_targets
 
 
 @app.command()
@@ -29,9 +30,7 @@ def analyze(
         float | None, typer.Option(metavar="RHO", help="Scale W to this spectral radius, between 0 and 1.")
     ] = None,
     figure: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Where the figure of a network's modes goes (.png or .svg). "
-                     "[default: TEACHER-modes.png in this folder]"),
+        Path | None, typer.Option(metavar="FILE", help="Draw a network's modes into this file (.png or .svg).")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -47,6 +46,7 @@ def analyze(
     - `localgrad analyze --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8`
     - `localgrad analyze --teacher connectome.csv --spectral-radius 0.95`
     """
+    check_targets({"--figure": figure}, inputs={"--teacher": teacher})
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -67,8 +67,7 @@ def analyze(
             "analyses": [work.analyze_mode(rule, found) for rule in chosen],
         }
     else:
-        target = figure or Path(f"{Path(teacher).stem}-modes.png")
-        document = {"teacher": teacher, **work.analyze_network(chosen, found, target)}
+        document = {"teacher": teacher, **work.analyze_network(chosen, found, figure)}
         if figure is not None and not document["aligned"]:
             raise ValueError(
                 f"--figure {figure} shows modes, but teacher {teacher!r} has none ({document['reason']}); leave it out"

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from localgrad.cli.base import JsonOption, app, print_json
+from localgrad.cli.targets import check_targets
 
 
 @app.command()
@@ -26,9 +27,7 @@ def basin(
     grid: Annotated[int, typer.Option(metavar="N", help="Starts along each range, at least 2.", min=2)] = 1000,
     duration: Annotated[float, typer.Option(help="Learning time after which a start counts as unfinished.")] = 1000.0,
     figure: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Where the figure goes (.png or .svg). "
-                     "[default: RULE-basin.png in this folder, unless --store is given]"),
+        Path | None, typer.Option(metavar="FILE", help="Draw the map of two ranges into this file (.png or .svg).")
     ] = None,
     store: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Stream the whole map into this new Zarr store.")
@@ -41,10 +40,11 @@ def basin(
 
     Examples:
 
-    - `localgrad basin --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8`
+    - `localgrad basin --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8 --figure rflo.png`
     - `localgrad basin --rule bptt --teacher 1,1,0.8 --a -2,2 --b 1 --w -0.9,0.9 --figure bptt.svg`
     - `localgrad basin --rule tbptt --teacher 1,1,0.8 --w -0.9,0.9 --grid 200 --store tbptt.zarr`
     """
+    check_targets({"--figure": figure}, store=store, inputs={})
     from localgrad.cli import maps
     from localgrad.rules.presets import make_rule
     from localgrad.tasks.teachers import parse_mode_teacher
@@ -52,8 +52,7 @@ def basin(
     chosen = make_rule(rule, feedback=feedback, decay=decay, lags=lags)
     mode = parse_mode_teacher(teacher)
     axes = {name: maps.parse_axis(name, text, grid) for name, text in (("a", a), ("b", b), ("w", w))}
-    target = Path(f"{rule}-basin.png") if figure is None and store is None else figure
-    document = _with_progress(chosen, mode, axes, duration=duration, figure=target, store=store)
+    document = _with_progress(chosen, mode, axes, duration=duration, figure=figure, store=store)
     if as_json:
         print_json(document)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ from localgrad.rules.rule import Rule
 
 LARGEST_FIGURE = 4_000_000
 """Starts a figure may have."""
+
+LARGEST_IN_MEMORY = 100_000_000
+"""Starts of a map that is not streamed into a store; they take 14 bytes each, and room to count them."""
 
 
 def parse_axis(name: str, text: str, points: int) -> float | np.ndarray:
@@ -51,8 +55,9 @@ def make_map(
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
     """Compute the map, draw it if it is a slice of two axes, and say how often learning ended how."""
+    _check_size(axes, store)
     if figure is not None:
-        _check_figure(figure, [name for name, axis in axes.items() if np.ndim(axis) == 1], axes)
+        _check_figure([name for name, axis in axes.items() if np.ndim(axis) == 1], axes)
     started = time.perf_counter()
     data = basins(rule, teacher, **axes, duration=duration, store=store, progress=progress)
     seconds = time.perf_counter() - started
@@ -61,7 +66,17 @@ def make_map(
     return _document(data, seconds, figure, store)
 
 
-def _check_figure(figure: Path, ranges: list[str], axes: dict[str, Any]) -> None:
+def _check_size(axes: dict[str, Any], store: Path | None) -> None:
+    size = math.prod(np.size(axis) for axis in axes.values())
+    if store is None and size > LARGEST_IN_MEMORY:
+        raise ValueError(
+            f"a map of {size:,} starts takes {14e-9 * size:,.1f} GB of memory, above the limit of "
+            f"{LARGEST_IN_MEMORY:,} starts; lower --grid, fix one of --a, --b, --w at a number, or stream the map "
+            "to a disk with --store"
+        )
+
+
+def _check_figure(ranges: list[str], axes: dict[str, Any]) -> None:
     """What would make the figure fail, said before the map is computed."""
     if len(ranges) != 2:
         change = "fix one of --a, --b, --w at a number" if len(ranges) > 2 else "make two of --a, --b, --w ranges"
@@ -72,20 +87,16 @@ def _check_figure(figure: Path, ranges: list[str], axes: dict[str, Any]) -> None
             f"a figure shows at most {LARGEST_FIGURE:,} starts, not {size:,}; "
             "lower --grid, or give --store without --figure"
         )
-    if figure.suffix.lower() not in (".png", ".svg"):
-        raise ValueError(f"figure {str(figure)!r} must end in .png or .svg; give such a name")
-    if not figure.parent.is_dir():
-        raise ValueError(f"figure {str(figure)!r} is in a folder that does not exist; make it, or name another")
 
 
 def _draw(data: xr.Dataset, figure: Path) -> None:
-    from localgrad.figures.plotting import figure_to_png, figure_to_svg, style
+    from localgrad.figures.plotting import save_figure, style
     from localgrad.reproduction.theory.basin_maps import draw_basin
 
     x, y = data.outcome.dims
     with style():
         drawn = draw_basin(data.transpose(y, x))
-    figure.write_bytes(figure_to_svg(drawn) if figure.suffix.lower() == ".svg" else figure_to_png(drawn))
+    save_figure(drawn, figure)
 
 
 def _document(data: xr.Dataset, seconds: float, figure: Path | None, store: Path | None) -> dict[str, Any]:

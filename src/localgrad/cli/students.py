@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from localgrad.files import write_atomically
 from localgrad.learning.train import TrainingRun
 from localgrad.learning.training_loop import exact_loss
 from localgrad.models.aligned import Mode, aligned_network
@@ -92,18 +93,6 @@ def make_training_rule(
     return make_rule(name, feedback=feedback, decay=decay, lags=lags)
 
 
-def check_targets(**files: Path | None) -> None:
-    """`ValueError` for a result that could not be written, said before the run."""
-    for option, path in files.items():
-        suffixes = (".png", ".svg") if option == "figure" else (".npz",)
-        if path is None:
-            continue
-        if path.suffix.lower() not in suffixes:
-            raise ValueError(f"--{option} {str(path)!r} must end in {' or '.join(suffixes)}; give such a name")
-        if not path.parent.is_dir():
-            raise ValueError(f"--{option} {str(path)!r} is in a folder that does not exist; make it, or name another")
-
-
 def describe_run(run: TrainingRun) -> dict[str, Any]:
     """A run as a document that JSON can hold; losses are exact expected ones."""
     trainer = run.trainer
@@ -142,13 +131,13 @@ def save_run(run: TrainingRun, path: Path) -> None:
     arrays = {"A": A, "W": W, "B": B, "loss": run.loss, "final_loss": run.final_loss, "diverged_at": run.diverged_at}
     single = len(run.loss) == 1
     plain = {name: np.asarray(x)[0] if single else np.asarray(x) for name, x in arrays.items()}
-    with path.open("wb") as stream:
+    with write_atomically(path) as stream:
         np.savez(stream, allow_pickle=False, **plain)
 
 
 def draw_losses(run: TrainingRun, figure: Path) -> None:
     """Loss over steps, a curve a seed up to where it diverged (a cross)."""
-    from localgrad.figures.plotting import figure_to_png, figure_to_svg, new_figure, rule_style, style, zero_line
+    from localgrad.figures.plotting import new_figure, rule_style, save_figure, style, zero_line
 
     count, name = len(run.loss), run.trainer.rule.name
     look = {"color": rule_style(name)["color"], "alpha": max(0.3, 1 / count)}
@@ -164,7 +153,7 @@ def draw_losses(run: TrainingRun, figure: Path) -> None:
         ax.set_xlabel("step")
         ax.set_ylabel("loss of the batch / loss of a silent student")
         ax.set_title(f"{name}: sampled training, {count} seed{'s' * (count > 1)}; × diverged")
-    figure.write_bytes(figure_to_svg(drawn) if figure.suffix.lower() == ".svg" else figure_to_png(drawn))
+    save_figure(drawn, figure)
 
 
 def _window_means(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -50,7 +50,8 @@ def _print_modes(console: Console, document: dict[str, Any]) -> None:
     console.print(table)
     if document["silent_modes"]:
         console.print(f"{document['silent_modes']} modes with a* b* = 0 are silent and left out.", highlight=False)
-    console.print(f"Figure: {document['figure']}", highlight=False, soft_wrap=True)
+    if document["figure"]:
+        console.print(f"Figure: {document['figure']}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_cosines(console: Console, document: dict[str, Any]) -> None:

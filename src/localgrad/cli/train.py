@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from localgrad.cli.base import JsonOption, app, print_json
+from localgrad.cli.targets import check_targets
 
 
 @app.command()
@@ -69,13 +70,13 @@ def train(
     - `localgrad train --rule rflo --decay 0.5 --teacher modes:0.9,0.7,0.5 --hidden 20 --out student.npz`
     - `localgrad train --rule eprop --teacher connectome.csv --spectral-radius 0.9 --steps 100000 --checkpoint run.npz`
     """
+    check_targets({"--checkpoint": checkpoint, "--out": out, "--figure": figure}, inputs={"--teacher": teacher})
     import jax
 
     jax.config.update("jax_enable_x64", True)
     from localgrad.cli import students as work
     from localgrad.learning.train import train as run_training
 
-    work.check_targets(checkpoint=checkpoint, out=out, figure=figure)
     found = work.make_teacher(teacher, spectral_radius=spectral_radius, seed=seed)
     dtype = "float64" if double else "float32"
     batch_of = work.make_students(found, hidden or found.sizes[1], scale=scale, seeds=seeds, seed=seed, dtype=dtype)

@@ -13,7 +13,9 @@ for every figure of an experiment. Limit: sizes are chosen for a text width of 7
 from __future__ import annotations
 
 import io
+import os
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -22,6 +24,8 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from localgrad.files import FIGURE_SUFFIXES, write_atomically
 
 # Okabe & Ito 2008, without their yellow, which is too light for lines on white.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
@@ -153,6 +157,19 @@ def figure_to_svg(figure: Figure) -> bytes:
 def figure_to_png(figure: Figure, *, dpi: int = 200) -> bytes:
     """The figure as a PNG file with `dpi` dots per inch."""
     return _save(figure, "png", dpi=dpi)
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write the figure to `path`, whole or not at all, as its name says: `.png` or `.svg`.
+
+    **Raises:** `ValueError` for another ending; `OSError` that names the file where it cannot be written.
+    """
+    write = dict(zip(FIGURE_SUFFIXES, (figure_to_png, figure_to_svg), strict=True)).get(Path(path).suffix.lower())
+    if write is None:
+        raise ValueError(f"figure {str(path)!r} must end in {' or '.join(FIGURE_SUFFIXES)}; give such a name")
+    content = write(figure)
+    with write_atomically(Path(path)) as stream:
+        stream.write(content)
 
 
 def fix_layout(figure: Figure) -> None:

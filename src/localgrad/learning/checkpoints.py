@@ -1,19 +1,19 @@
 """Checkpoints: named arrays in a plain `.npz`, replaced atomically, and believed only where their bytes bear it out.
 
 A checkpoint holds a format version, the *settings* that define a run and the *progress* it has made, all as arrays. It
-is written beside its place, flushed to the disk and moved there in one step: a process killed at any moment leaves the
-old checkpoint or the new one, never a part. A run continues only from a checkpoint of the same settings. Reading never
-unpickles (`weight_files.py`), and no defect touches the file: every one is a `ValueError` with its name and the remedy.
+is written atomically (`files.py`): a process killed at any moment leaves the old checkpoint or the new one, never a
+part. A run continues only from a checkpoint of the same settings. Reading never unpickles (`weight_files.py`), and no
+defect touches the file: every one is a `ValueError` with its name and the remedy.
 
 Limit: `weight_files.MAX_BYTES`. A run that would outgrow it is refused before it starts.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from localgrad.files import write_atomically
 from localgrad.tasks.weight_files import MAX_BYTES, array_from_npy, open_archive, read_bytes, read_member
 
 VERSION = 1
@@ -27,12 +27,8 @@ def write_checkpoint(path: Path, settings: Arrays, progress: Arrays) -> None:
     arrays = {"version": np.array(VERSION)}
     arrays |= {f"settings/{name}": value for name, value in settings.items()}
     arrays |= {f"progress/{name}": value for name, value in progress.items()}
-    beside = path.with_name(path.name + ".partial")
-    with beside.open("wb") as stream:
+    with write_atomically(path) as stream:
         np.savez(stream, allow_pickle=False, **arrays)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(beside, path)
 
 
 def check_room(path: Path, num_bytes: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from localgrad.files import build_folder
 from localgrad.models.aligned import Mode
 from localgrad.modes.ensemble.integrate import Ensemble, integrate_modes
 from localgrad.rules.rule import Rule
@@ -73,13 +74,23 @@ def basins(
 
     fixed = {name: float(axis) for name, axis in axes.items() if name not in grid}
     attributes = {"rule": rule.describe(), "teacher": list(map(float, teacher)), "duration": duration, "rtol": rtol}
-    target = _Memory(shape, grid) if store is None else _Store(shape, grid, store, attributes | fixed)
-    for first, last in _blocks(int(np.prod(shape)), target.rows):
-        run = integrate_modes(rule, starts(first, last), teacher, duration=duration, rtol=rtol)
-        target.write(first, last, run)
-        if progress is not None:
-            progress(last - first)
-    return target.dataset().assign_coords(fixed).assign_attrs(attributes)
+
+    def fill(target: _Memory | _Store) -> None:
+        for first, last in _blocks(int(np.prod(shape)), target.rows):
+            run = integrate_modes(rule, starts(first, last), teacher, duration=duration, rtol=rtol)
+            target.write(first, last, run)
+            if progress is not None:
+                progress(last - first)
+
+    if store is None:
+        memory = _Memory(shape, grid)
+        fill(memory)
+        found = memory.dataset()
+    else:
+        with build_folder(store) as growing:
+            fill(_Store(shape, grid, growing, attributes | fixed))
+        found = xr.open_zarr(store, consolidated=False, chunks=None)
+    return found.assign_coords(fixed).assign_attrs(attributes)
 
 
 def sample_basins(
@@ -138,21 +149,14 @@ class _Memory:
 
 
 class _Store:
-    """Streams a map into a new Zarr store, whole rows of the first axis at a time.
+    """Streams a map into a Zarr store in a folder that is empty, whole rows of the first axis at a time."""
 
-    The store grows beside its place and moves there when it is complete, so that no partial map looks whole.
-    """
-
-    def __init__(self, shape: tuple[int, ...], grid: dict[str, np.ndarray], folder: str | Path, attributes: dict):
+    def __init__(self, shape: tuple[int, ...], grid: dict[str, np.ndarray], folder: Path, attributes: dict):
         import zarr
 
-        self.folder, self.shape, self.rows = Path(folder), shape, int(np.prod(shape[1:]))
-        self.growing = self.folder.with_name(self.folder.name + ".partial")
-        for path in (self.folder, self.growing):
-            if path.exists():
-                raise ValueError(f"store {str(path)!r} exists already; remove it or name another folder")
+        self.shape, self.rows = shape, int(np.prod(shape[1:]))
         chunks = (max(1, min(shape[0], BLOCK // self.rows)), *shape[1:])
-        group = zarr.open_group(self.growing, mode="w-", attributes=attributes)
+        group = zarr.open_group(folder, mode="w-", attributes=attributes)
         for name, axis in grid.items():
             group.create_array(name, shape=axis.shape, dtype="float64", dimension_names=[name])[:] = axis
         self.arrays = {
@@ -164,7 +168,3 @@ class _Store:
         rows = slice(first // self.rows, last // self.rows)
         for name, values in _values(run).items():
             self.arrays[name][rows] = values.reshape(-1, *self.shape[1:]).astype(_TYPES[name])
-
-    def dataset(self) -> xr.Dataset:
-        self.growing.rename(self.folder)
-        return xr.open_zarr(self.folder, consolidated=False, chunks=None)

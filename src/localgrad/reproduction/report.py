@@ -10,13 +10,14 @@ Limit: datasets are stored as NetCDF 3, which has no complex numbers; `x` become
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,11 @@ from typing import Any
 
 import jinja2
 import xarray as xr
+
+from localgrad.files import name_errors, only_writer
+
+PREVIOUS = "previous-report"
+"""Folder inside a report's, for what stood in the way of its files; the run after the next one replaces it."""
 
 LARGEST_EMBEDDED_SVG = 600_000
 """Figures whose SVG is larger than this many bytes are embedded as PNG."""
@@ -147,33 +153,56 @@ def output_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder inside `folder` whose contents are moved up into it when the block ends well.
 
     Enter it before computing: it finds at once whether the folder can be written. If the block fails or is
-    interrupted, nothing is left behind. Other files in `folder` are never touched.
+    interrupted, nothing is left behind, and an older report stays as it was. If it ends well, files of an older report
+    go to the folder `PREVIOUS` in it. Other files in `folder` are never touched.
 
-    **Raises:** `OSError` with a remedy if `folder` cannot be made or written.
+    **Raises:** `OSError` with a remedy if `folder` cannot be made or written; `ValueError` if another process is
+    writing a report there.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-    except OSError as error:
-        raise OSError(f"cannot write to the output folder '{folder}' ({error.strerror}); choose another") from error
-    try:
+    with ExitStack() as at_end:
+        try:
+            at_end.callback(_remove_empty, made)
+            folder.mkdir(parents=True, exist_ok=True)
+            at_end.enter_context(only_writer(folder / "report.html", "report"))
+            _check_folders(folder)
+            for killed in folder.glob(".unfinished-*"):  # no other run writes here
+                shutil.rmtree(killed, ignore_errors=True)
+            unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+        except OSError as error:
+            reason = error.strerror or error
+            raise OSError(f"cannot write to the output folder '{folder}' ({reason}); choose another") from error
+        at_end.callback(shutil.rmtree, unfinished, ignore_errors=True)
         yield unfinished
         _move_into(folder, unfinished)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        with suppress(OSError):  # not empty: the report is there
-            for path in made:
-                path.rmdir()
+
+
+def _check_folders(folder: Path) -> None:
+    for name in ("figures", "data", PREVIOUS):
+        if (folder / name).exists() and not (folder / name).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{name!r} in it is a file where a folder must be")
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, up to one with contents: the report is there."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _move_into(folder: Path, unfinished: Path) -> None:
-    """Replace file by file, the report last; an older report goes first, lest it stand beside newer figures."""
-    (folder / "report.html").unlink(missing_ok=True)
+    """Move file by file, the report last; an older one leaves first, lest it stand beside newer figures."""
     moved = [path.relative_to(unfinished) for path in unfinished.rglob("*") if path.is_file()]
+    for path in sorted({*moved, Path("report.html")}, key=lambda path: (path.name != "report.html", path)):
+        if (folder / path).exists():
+            _move(folder / path, folder / PREVIOUS / path)
     for path in sorted(moved, key=lambda path: (path.name == "report.html", path)):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(unfinished / path, folder / path)
+        _move(unfinished / path, folder / path)
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(source, target)
 
 
 def write_report(sections: Sequence[Section], folder: Path) -> None:
@@ -183,16 +212,17 @@ def write_report(sections: Sequence[Section], folder: Path) -> None:
     """
     figures = [figure for section in sections for figure in section.figures]
     _check_names([figure.name for figure in figures])
-    for name in ("figures", "data"):
-        (folder / name).mkdir(exist_ok=True)
-    for figure in figures:
-        (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
-        (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
-    for section in sections:
-        write_dataset(section.dataset, folder / "data" / f"{section.name}.nc")
     document = {"claims": all_claims(sections), "versions": versions()}
-    (folder / "claims.json").write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    (folder / "report.html").write_text(render_html(sections), encoding="utf-8")
+    with name_errors(folder.parent, "the report could not be written", folder):
+        for name in ("figures", "data"):
+            (folder / name).mkdir(exist_ok=True)
+        for figure in figures:
+            (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
+            (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+        for section in sections:
+            write_dataset(section.dataset, folder / "data" / f"{section.name}.nc")
+        (folder / "claims.json").write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        (folder / "report.html").write_text(render_html(sections), encoding="utf-8")
 
 
 def _check_names(names: list[str]) -> None:
@@ -209,4 +239,4 @@ def write_dataset(dataset: xr.Dataset, path: Path) -> None:
         if variable.dtype.kind == "c":
             parts = {f"{name}_real": variable.real, f"{name}_imag": variable.imag}
             dataset = dataset.drop_vars([name]).assign(parts)
-    dataset.to_netcdf(path, engine="scipy")
+    path.write_bytes(dataset.to_netcdf(engine="scipy"))  # by Python, which says where the disk is full
