@@ -2,7 +2,8 @@
 
 A `Case` makes its rule from a fixed feedback `R` and decays `gamma` (one a unit), so that the same case serves
 networks (matrix `R`, vector `gamma`) and modes (scalars). A new preset is tested as soon as it stands in
-`localgrad.rules.PRESETS`; `CREDIT_OF_PRESET` must then say what its `F` and `M` are.
+`localgrad.rules.presets.PRESETS`, against `F` and `M` made in plain NumPy from its numbers; for those that ship,
+`CREDIT_OF_PRESET` says once more, by hand, what they should be.
 """
 
 import inspect
@@ -29,7 +30,7 @@ class Case:
     rule: Callable[[Any, Any], lg.Rule]
     credit: Callable[..., tuple[np.ndarray, np.ndarray]]
     lags: int | None
-    uses_axes: bool  # whether M singles out the hidden units' own axes
+    uses_axes: bool  # whether F or M singles out the hidden units' own axes
 
     def __call__(self) -> lg.Rule:
         return self.rule(FEEDBACK, GAMMA)
@@ -101,17 +102,31 @@ CREDIT_OF_PRESET: dict[str, tuple[Callable[..., tuple[np.ndarray, np.ndarray]], 
 }
 
 
+def credit_of_numbers(rule: lg.Rule) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """`F` and `M` of a rule without terms, in plain NumPy from its numbers."""
+    F, M = rule.feedback, rule.propagator
+
+    def credit(A: Any, W: Any, R: Any, g: Any) -> tuple[np.ndarray, np.ndarray]:
+        fixed = 0 * A if F.fixed is None else R
+        diagonal, decay = (0.0 if x is None else x for x in (M.diagonal, M.decay))
+        return (F.symmetric or 0) * A + fixed, (M.full or 0) * W + diagonal * _diagonal(W) + decay * _identity(W)
+
+    return credit
+
+
 def _preset_case(name: str) -> Case:
     make = PRESETS[name]
-    required = {k for k, p in inspect.signature(make).parameters.items() if p.default is inspect.Parameter.empty}
+    accepted = inspect.signature(make).parameters
+    required = {k for k, p in accepted.items() if p.default is inspect.Parameter.empty}
 
     def rule(R: Any, gamma: Any) -> lg.Rule:
-        values = {"feedback": R, "decay": DECAY}
-        lags = {"lags": LAGS} if "lags" in inspect.signature(make).parameters else {}
-        return make(**{key: values[key] for key in required if key in values}, **lags)
+        values = {"feedback": R, "decay": DECAY, "lags": LAGS}
+        return make(**{key: values[key] for key in values if key in required or (key == "lags" and key in accepted)})
 
-    credit, lags = CREDIT_OF_PRESET[name]
-    return Case(name, rule, credit, lags, uses_axes=name == "eprop")
+    example = rule(FEEDBACK, GAMMA)
+    credit, lags = CREDIT_OF_PRESET.get(name, (credit_of_numbers(example), example.lags))
+    uses_axes = example.propagator.diagonal is not None or np.ndim(example.propagator.decay) > 0
+    return Case(name, rule, credit, lags, uses_axes)
 
 
 def _random_point(seed: int, lags: int | None) -> Case:
@@ -161,8 +176,34 @@ POINTS = [
     ),
     _random_point(11, None),
     _random_point(12, 3),
+    Case(
+        "sign-symmetric",
+        lambda R, g: lg.Rule("symmetric" + lg.SignSymmetric(0.3), DECAY),
+        lambda A, W, R, g: (A + 0.3 * np.sign(A), DECAY * _identity(W)),
+        None,
+        True,
+    ),
+    Case(
+        "masked-with-fixed-matrix",
+        lambda R, g: lg.Rule(R, lg.Mask(_mask(g), 0.8) + lg.FixedMatrix(_outer(g))),
+        lambda A, W, R, g: (R, 0.8 * _mask(g) * W + _outer(g)),
+        None,
+        True,
+    ),
 ]
-CASES = [_preset_case(name) for name in PRESETS if name in CREDIT_OF_PRESET] + POINTS
+
+
+def _mask(g: Any) -> Any:
+    """A mask that follows the units when they are renamed: a synapse from smaller decays to larger ones."""
+    return (np.abs(g)[:, None] >= np.abs(g)[None, :]).astype(float) if np.ndim(g) else 1.0
+
+
+def _outer(g: Any) -> Any:
+    """A fixed matrix that follows the units when they are renamed; of a mode a number."""
+    return 0.2 * np.diag(g) if np.ndim(g) else 0.2 * g
+
+
+CASES = [_preset_case(name) for name in PRESETS] + POINTS
 BY_ID = {case.id: case for case in CASES}
 # For tests that compile a program of their own for each rule: every form of feedback, propagator and lags once, and the
 # rest of the rules in the slow tier.

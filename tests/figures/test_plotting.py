@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 
 from localgrad.figures.plotting import GREY, figure_to_png, figure_to_svg, new_figure, rule_style, style
-from localgrad.rules.presets import PRESETS, make_rule
+from localgrad.rules.presets import PRESETS, make_rule, parameters_of
 
-NEEDS = {
-    "rflo": {"feedback": 1.0, "decay": 0.5},
-    "feedback-alignment": {"feedback": 1.0},
-    "three-factor": {"feedback": 1.0},
-}
-NAMES = [make_rule(name, **NEEDS.get(name, {})).name for name in PRESETS] + [make_rule("eprop", feedback=1.0).name]
+VALUES = {"feedback": 1.0, "decay": 0.5}
+
+
+def _name_of(preset: str, **given: float) -> str:
+    needed = {k for k, p in parameters_of(preset).items() if p.default is p.empty}
+    return make_rule(preset, **{key: VALUES[key] for key in needed} | given).name
+
+
+NAMES = [*map(_name_of, PRESETS), _name_of("eprop", feedback=1.0)]
 
 
 @pytest.mark.parametrize("key", ["color", "linestyle", "marker"])

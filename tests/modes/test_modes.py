@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sympy
 from cases import CASES, FEW_CASES
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from oracles import mode_sums
 
@@ -140,6 +140,7 @@ class TestJacobian:
     def test_is_the_derivative_of_the_flow(self, case, student, teacher, r, g):
         """Central differences with step 1e-5: error `1e-10 · third derivative`, at most about 1e4 of the scale."""
         rule = case.rule(r, g)
+        assume(abs(student.a) > 1e-4 or not rule.terms)  # the sign of a jumps at 0
         jacobian = lg.mode_jacobian(rule, student, teacher)
         for column, step in enumerate(np.eye(3) * 1e-5):
             up, down = (field(rule, lg.Mode(*(np.array(student) + sign * step)), teacher) for sign in (1, -1))

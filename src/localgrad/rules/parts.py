@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from localgrad.rules.numbers import as_numbers
-from localgrad.rules.terms import Affine, Summand, Term, checked_terms, parts_of
+from localgrad.rules.terms import Affine, Summand, Term, checked_terms, parts_of, value_on_mode
 
 
 class Final:
@@ -63,7 +63,9 @@ class Feedback(Final, Summand, eqx.Module, final=True):
 
     def on_mode(self, a: Any) -> Any:
         """`f` for a mode's readout `a`."""
-        return _sum_of_terms((self.symmetric, a), (self.fixed, 1), *((1, term.on_mode(a)) for term in self.terms))
+        return _sum_of_terms(
+            (self.symmetric, a), (self.fixed, 1), *((1, value_on_mode(term, a)) for term in self.terms)
+        )
 
     def check_numbers(self) -> None:
         """`ValueError` where `symmetric` would broadcast over a network's `A`."""
@@ -140,7 +142,7 @@ class Propagator(Final, Summand, eqx.Module, final=True):
 
     def on_mode(self, w: Any) -> Any:
         """`m` for a mode's recurrent weight `w`, whose Jacobian is its own diagonal."""
-        own = ((1, term.on_mode(w)) for term in self.terms)
+        own = ((1, value_on_mode(term, w)) for term in self.terms)
         return _sum_of_terms((self.full, w), (self.diagonal, w), (self.decay, 1), *own)
 
     def check_numbers(self) -> None:

@@ -45,8 +45,6 @@ class SignSymmetric(Term):
             import sympy
 
             return self.scale * sympy.sign(x)
-        if np.iscomplexobj(x):  # the complex step of a derivative
-            x = np.real(x)
         return self.scale * (jnp if isinstance(x, jnp.ndarray) else np).sign(x)
 
     def describe(self, matrix: str) -> str:

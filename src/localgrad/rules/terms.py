@@ -53,7 +53,8 @@ class Term(Summand, eqx.Module):
     - `__call__(self, matrix)`: what it adds to `F` for a readout `A` (shape `"output hidden"`), or to `M` for a state
         Jacobian `J` (shape `"hidden hidden"`), in `jax.numpy`;
     - `on_mode(self, x)`, where it makes sense: the same for a mode, whose `A` is the number `a` and whose `J` is the
-        number `w`. Plain arithmetic serves floats, arrays and symbols. Without it, mode functions refuse the rule.
+        number `w`. Plain arithmetic serves floats, arrays, derivatives and symbols; `jax.numpy` all but symbols; NumPy
+        numbers only. What a term cannot serve is refused, and without `on_mode` all mode functions.
 
     and where they hold, as class attributes or properties:
 
@@ -80,7 +81,7 @@ class Term(Summand, eqx.Module):
     ...     def __call__(self, matrix):
     ...         return jnp.clip(matrix, -self.limit, self.limit)
     ...     def on_mode(self, x):
-    ...         return np.clip(x, -self.limit, self.limit)
+    ...         return jnp.clip(x, -self.limit, self.limit)
     >>> from localgrad.rules.rule import Rule
     >>> Rule(feedback=Clipped(0.5), propagator="diagonal").describe()
     'custom: F = Clipped, M = diag J, all lags'
@@ -127,6 +128,26 @@ class Term(Summand, eqx.Module):
     def of_seed(self, seed: int) -> Term:
         """The term of one seed: of arrays with a leading axis before those of a matrix, that entry."""
         return jax.tree.map(lambda x: x[seed] if np.ndim(x) == 3 else x, self)
+
+
+def value_on_mode(term: Term, x: Any) -> Any:
+    """`term.on_mode(x)`, and for a complex step `x + ih`, whose terms see `x` only, `on_mode(x) + ih · on_mode′(x)`."""
+    if not np.iscomplexobj(x):
+        return term.on_mode(x)
+    value = term.on_mode(np.real(x))
+    slope = term.affine[1] if term.affine is not None else _slope_on_mode(term, np.real(x))
+    return value + 1j * np.imag(x) * np.asarray(slope)
+
+
+def _slope_on_mode(term: Term, x: Any) -> Any:
+    try:
+        with jax.enable_x64(True):
+            return np.asarray(jax.jvp(term.on_mode, (jax.numpy.asarray(x),), (jax.numpy.ones_like(x),))[1])
+    except (TypeError, jax.errors.JAXTypeError) as error:
+        raise ValueError(
+            f"on_mode of the term {type(term).__name__} cannot be differentiated ({type(error).__name__}); write it in "
+            "plain arithmetic or jax.numpy"
+        ) from None
 
 
 def checked_terms(terms: Any) -> tuple[Term, ...]:
