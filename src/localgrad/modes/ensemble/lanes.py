@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from localgrad import outcomes
+from localgrad.modes import verdict
 from localgrad.modes.ensemble import rows as row
 from localgrad.modes.ensemble._mode_field import loss, rule_terms, velocity
 from localgrad.modes.ensemble.arithmetic import choose, kernel, larger, room, smaller, sums
@@ -23,13 +24,12 @@ from localgrad.modes.ensemble.rosenbrock import TINY, invariants, linearise, rec
 from localgrad.modes.ensemble.rows import get3, get4, put3
 from localgrad.outcomes import CONVERGED_LOSS, Outcome
 
-CONVERGED, STALLED = float(Outcome.CONVERGED), float(Outcome.STALLED)
-DIVERGED, UNFINISHED = float(Outcome.DIVERGED), float(Outcome.UNFINISHED)
+CONVERGED, DIVERGED = float(Outcome.CONVERGED), float(Outcome.DIVERGED)
 
 FIRST_STEP = 0.2  # times the fourth root of rtol: part of the time in which the state would change by its size
-NEUTRAL = 1e-9  # an eigenvalue this small next to the other one counts as not unstable
-CREEPING = 1e-3  # speed over the largest rate of the Jacobian, relative to the distances that matter
 EDGE, ROUNDING_EDGE = 1e-7, 1e-12  # how close to the edge of the domain: moving outwards; however it moves
+
+outcome_at = kernel(verdict.outcome_at)
 
 
 @kernel
@@ -171,23 +171,33 @@ def _classify(batch, lanes, digits):
     """
     n = len(lanes)
     for i in range(n):
-        a, _, w = get3(batch, row.STATE, n, i)
+        a, b, w = get3(batch, row.STATE, n, i)
         fa, fb, fw = get3(batch, row.VELOCITY, n, i)
-        status, scale = batch[row.STATUS * n + i], batch[row.SCALE * n + i]
-        negligible = batch[row.LOSS * n + i] < batch[row.SMALL * n + i]
-        speed, fastest = abs(fa) + abs(fb) + abs(fw), 0.0
+        status, relative_loss = batch[row.STATUS * n + i], batch[row.LOSS * n + i] / batch[row.SMALL * n + i]
+        fastest = 0.0
         for k in range(9):
             fastest = larger(abs(batch[(row.JACOBIAN + k) * n + i]), fastest)
         trace, minors = invariants(batch, n, i, 1 / (fastest + TINY))
-        creeping = (speed <= CREEPING * fastest * smaller(1 - abs(w), scale)) & (speed < inf) & ~negligible
         phi0, phi1, mu0, mu1 = get4(batch, row.RULE, n, i)
-        _, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
-        left = room(w, m, batch[row.W_STAR * n + i], digits)
+        f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
+        c, w_star = batch[row.C * n + i], batch[row.W_STAR * n + i]
+        outcome = outcome_at(
+            a,
+            b,
+            w,
+            f,
+            phi1,
+            c,
+            w_star,
+            relative_loss=relative_loss * CONVERGED_LOSS,
+            speed=abs(fa) + abs(fb) + abs(fw),
+            trace=trace,
+            minors=minors,
+        )
+        left = room(w, m, w_star, digits)
         at_edge = (left < ROUNDING_EDGE) | ((left < EDGE) & (w * fw > 0))
         hit = (status == row.STUCK) & (batch[row.TIME * n + i] > 0) & at_edge
-        outcome = choose(creeping, STALLED, UNFINISHED)
-        outcome = choose(negligible & (trace < 0) & (minors > -NEUTRAL * trace * trace), CONVERGED, outcome)
-        batch[row.VERDICT * n + i] = choose((status == row.DIVERGING) | hit, DIVERGED, outcome)
+        batch[row.VERDICT * n + i] = DIVERGED if (status == row.DIVERGING) | hit else outcome
 
 
 @kernel
@@ -212,5 +222,5 @@ def _compile(sources):
 
 
 _SOURCES = ("_mode_field", "arithmetic", "rows", "rosenbrock", "lanes")
-_FILES = [*(Path(__file__).with_name(f"{name}.py") for name in _SOURCES), Path(outcomes.__file__)]
+_FILES = [*(Path(__file__).with_name(f"{name}.py") for name in _SOURCES), *(Path(module.__file__) for module in (verdict, outcomes))]
 run = _compile(sha256(b"".join(path.read_bytes() for path in _FILES)).hexdigest())
