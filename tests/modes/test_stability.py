@@ -253,11 +253,11 @@ def test_everything_broadcasts():
 @pytest.mark.parametrize(
     ("teacher", "s", "words"),
     [
-        (lg.Mode(1.0, 1.0, 0.5), 0.0, r"s = 0 .* give a non-zero s"),
+        (lg.Mode(1.0, 1.0, 0.5), 0.0, r"s = 0: .* give a non-zero s"),
         (lg.Mode(1.0, 1.0, 0.5), np.array([1.0, 0.0]), r"s = 0"),
         (lg.Mode(0.0, 1.0, 0.5), 1.0, r"teacher a\* b\* = 0: .*give a\* and b\*"),
         (lg.Mode(0.0, 1.0, 0.5), 0.0, r"teacher a\* b\* = 0"),
-        (lg.Mode(1e200, 1e200, 0.5), 1.0, r"teacher a\* b\* = inf is not finite; give smaller"),
+        (lg.Mode(1e200, 1e200, 0.5), 1.0, r"teacher a\* b\* = inf: it is not finite; give smaller"),
         (lg.Mode(1.0, 1.0, 1.0), 1.0, r"w = 1 must lie strictly between"),
         (lg.Mode(1.0, 1.0, 0.5), np.nan, r"not finite"),
     ],

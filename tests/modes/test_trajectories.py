@@ -119,7 +119,7 @@ def test_diverged_where_the_propagator_has_its_pole():
     # |ŵ| > 1: the credit's sum diverges at w = 1/ŵ, before |w| = 1.
     path = learn_mode(lg.RFLO(-1.0, 1.2), START, TEACHER, duration=100.0)
     assert path.outcome is Outcome.DIVERGED
-    assert path.final.w == pytest.approx(1 / 1.2, abs=1e-5)
+    assert path.final.w == pytest.approx(1 / 1.2, abs=2e-5)  # the gap is 1e-4 of the teacher's own
 
 
 def test_unfinished():

@@ -12,17 +12,19 @@ arrays and SymPy symbols all run through the one definition, `field`. Limits: `|
 with all lags kept, `|m w| < 1` and `|m w*| < 1`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from localgrad.models.aligned import Frames, Mode, align_matrix
+from localgrad.modes.arguments import as_mode, as_rule, is_traced
 from localgrad.rules.parts import Feedback
 from localgrad.rules.rule import Rule
 
 _HORNER_LAGS = 64
+_STEP = 1e-30  # of the complex-step derivative
 
 
 def geometric_sum(z: Any, lags: int | None) -> Any:
@@ -46,7 +48,26 @@ def _sum_and_power(z: Any, lags: int) -> tuple[Any, Any]:
     return (1 + z * total, z * power) if lags % 2 else (total, power)
 
 
-def field(rule: Rule, student: Mode, teacher: Mode) -> Mode:
+class Line(NamedTuple):
+    """A feedback or propagator `k₀ + k₁ x` of a mode, without the checks and the cost of a `Rule`'s own."""
+
+    k0: Any
+    k1: Any
+
+    def on_mode(self, x: Any) -> Any:
+        """Its value at `x`."""
+        return self.k0 + self.k1 * x
+
+
+class LinearRule(NamedTuple):
+    """What `field` asks of a rule, where feedback and propagator are lines."""
+
+    feedback: Line
+    propagator: Line
+    lags: int | None
+
+
+def field(rule: Rule | LinearRule, student: Mode, teacher: Mode) -> Mode:
     """`(Δa, Δb, Δw)`, without checks: the one definition that NumPy, JAX and SymPy run."""
     a, b, w = student
     a_star, b_star, w_star = teacher
@@ -67,12 +88,12 @@ def mode_update(rule: Rule, student: Mode, teacher: Mode) -> Mode:
     **Arguments:**
 
     - `rule`: with scalar or broadcasting feedback and decay.
-    - `student`, `teacher`: `Mode`s of scalars or broadcasting arrays, dimensionless, `|w| < 1`.
+    - `student`, `teacher`: `Mode`s (or tuples) of scalars or broadcasting arrays, dimensionless, `|w| < 1`.
 
     **Returns:** a `Mode` of the broadcast shape.
 
-    **Raises:** `ValueError` for NaN or infinite entries and for `|w| ≥ 1` or `|m w| ≥ 1`. Under `jax.jit` and
-    `jax.vmap`, where values cannot be inspected, such entries come back as NaN.
+    **Raises:** `ValueError` for NaN or infinite entries, for `|w| ≥ 1` or `|m w| ≥ 1`, and where the result overflows.
+    Under `jax.jit` and `jax.vmap`, where values cannot be inspected, entries outside the domain come back as NaN.
 
     Source: the paper's equations 19–22; docs/theory.md, section 5.
 
@@ -80,8 +101,10 @@ def mode_update(rule: Rule, student: Mode, teacher: Mode) -> Mode:
     >>> mode_update(BPTT(), Mode(1.0, 1.0, 0.5), Mode(1.0, 1.0, 0.5))
     Mode(a=0.0, b=0.0, w=0.0)
     """
-    check_modes(rule, student, teacher)
-    return Mode(*_nan_outside(rule, student, teacher, field(rule, student, teacher)))
+    rule, student, teacher = check_modes(rule, student, teacher)
+    with np.errstate(all="ignore"):
+        update = field(rule, student, teacher)
+    return Mode(*_results("the update", rule, student, teacher, update))
 
 
 def mode_loss(student: Mode, teacher: Mode) -> Any:
@@ -95,8 +118,10 @@ def mode_loss(student: Mode, teacher: Mode) -> Any:
     >>> mode_loss(Mode(0.0, 0.0, 0.0), Mode(1.0, 1.0, 0.0))
     0.5
     """
-    check_modes(None, student, teacher)
-    return _nan_outside(None, student, teacher, [loss(student, teacher)])[0]
+    student, teacher = check_modes(None, student, teacher)[1:]
+    with np.errstate(all="ignore"):
+        value = loss(student, teacher)
+    return _results("the loss", None, student, teacher, [value])[0]
 
 
 def loss(student: Mode, teacher: Mode) -> Any:
@@ -126,21 +151,38 @@ def mode_jacobian(rule: Rule, student: Mode, teacher: Mode) -> Any:
     >>> np.sort(np.linalg.eigvals(jacobian)).round(12) + 0.0  # a saddle
     array([-1.,  0.,  1.])
     """
-    check_modes(rule, student, teacher)
-    in_jax = any(isinstance(x, jax.Array) for x in jax.tree.leaves((rule, student, teacher)))
-    derivative = _jax_derivative if in_jax else _complex_step
-    shape = np.broadcast_shapes(*(np.shape(x) for x in jax.tree.leaves((rule, student, teacher))))
-    columns = [derivative(rule, student, teacher, axis) for axis in range(3)]
-    stack = jnp if in_jax else np
-    columns = [tuple(_nan_outside(rule, student, teacher, column)) for column in columns]
+    rule, student, teacher = check_modes(rule, student, teacher)
+    numbers = jax.tree.leaves((rule, student, teacher))
+    in_jax = any(isinstance(x, jax.Array) for x in numbers)
+    derivative, stack = (_jax_derivative, jnp) if in_jax else (complex_step, np)
+    shape = np.broadcast_shapes(*(np.shape(x) for x in numbers))
+    with np.errstate(all="ignore"):
+        columns = [derivative(rule, student, teacher, axis) for axis in range(3)]
+    columns = [tuple(_results("the Jacobian", rule, student, teacher, column)) for column in columns]
     rows = [stack.stack([stack.broadcast_to(column[i], shape) for column in columns], axis=-1) for i in range(3)]
     return -stack.stack(rows, axis=-2)
 
 
-def _complex_step(rule: Rule, student: Mode, teacher: Mode, axis: int) -> tuple[Any, ...]:
-    step = 1e-30
-    shifted = Mode(*(np.asarray(x) + (1j * step if i == axis else 0) for i, x in enumerate(student)))
-    return tuple(np.imag(component) / step for component in field(rule, shifted, teacher))
+def complex_step(rule: Rule | LinearRule, student: Mode, teacher: Mode, axis: int) -> tuple[Any, ...]:
+    """The derivative of `field` by one of `a, b, w`, without checks; numbers and NumPy arrays only."""
+    shifted = Mode(*(np.asarray(x) + (1j * _STEP if i == axis else 0) for i, x in enumerate(student)))
+    return tuple(np.imag(component) / _STEP for component in field(linearised(rule, student), shifted, teacher))
+
+
+def linearised(rule: Any, student: Mode) -> LinearRule:
+    """The rule of the form `f = φ₀ + φ₁ a`, `m = μ₀ + μ₁ w` that has its values and slopes at `student`."""
+    if isinstance(rule, LinearRule):
+        return rule
+    found = rule.affine
+    if found is None:
+        found = (*_tangent(rule.feedback.on_mode, student.a), *_tangent(rule.propagator.on_mode, student.w))
+    return LinearRule(Line(*found[:2]), Line(*found[2:]), rule.lags)
+
+
+def _tangent(function: Any, x: Any) -> tuple[Any, Any]:
+    """`(k₀, k₁)` with `k₀ + k₁ x` touching the function at `x`, by the complex step."""
+    slope = np.imag(function(np.asarray(x) + 1j * _STEP)) / _STEP
+    return function(x) - slope * x, slope
 
 
 def _jax_derivative(rule: Rule, student: Mode, teacher: Mode, axis: int) -> tuple[Any, ...]:
@@ -149,43 +191,64 @@ def _jax_derivative(rule: Rule, student: Mode, teacher: Mode, axis: int) -> tupl
     return tuple(jax.jvp(lambda mode: field(rule, mode, teacher), (primal,), (tangent,))[1])
 
 
-def check_modes(rule: Rule | None, student: Mode, teacher: Mode) -> None:
-    """Raise `ValueError` where a value lies outside the mode equations' domain; tracers pass unchecked."""
+def check_modes(rule: Rule | None, student: Any, teacher: Any) -> tuple[Any, Mode, Mode]:
+    """The three in floating point; `ValueError` outside the mode equations' domain, where tracers pass unchecked."""
+    if rule is not None:
+        rule = as_rule(rule)
+    student, teacher = as_mode(student, "student"), as_mode(teacher, "teacher")
     for owner, mode in (("student", student), ("teacher", teacher)):
         for letter, value in zip("abw", mode, strict=True):
             _check_all(np.isfinite, value, f"{owner} {letter}", "is not finite; give finite numbers")
         _check_all(lambda x: abs(x) < 1, mode.w, f"{owner} w", "must lie strictly between −1 and 1 (stable mode)")
     if rule is None:
-        return
-    for name, value in (
-        ("feedback", rule.feedback.on_mode(student.a)),
-        ("propagator", rule.propagator.on_mode(student.w)),
-    ):
+        _check_shapes(student, teacher)
+        return None, student, teacher
+    _check_shapes(student, teacher, rule)
+    f, m = rule.feedback.on_mode(student.a), rule.propagator.on_mode(student.w)
+    for name, value in (("feedback", f), ("propagator", m)):
         _check_all(np.isfinite, value, name, "is not finite; give finite numbers")
     if rule.lags is None:
-        m = rule.propagator.on_mode(student.w)
         for owner, w in (("student", student.w), ("teacher", teacher.w)):
             remedy = "must have modulus below 1 when all lags are kept; lower the decay or set lags"
             _check_all(lambda x: abs(x) < 1, m * w, f"propagator times {owner} w", remedy)
+    return rule, student, teacher
 
 
-def _nan_outside(rule: Rule | None, student: Mode, teacher: Mode, results: Any) -> list[Any]:
-    """`results`, and under JAX's tracing NaN where `check_modes` would raise: never a number that looks right."""
-    if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((rule, student, teacher))):
-        return list(results)
-    inside = (abs(student.w) < 1) & (abs(teacher.w) < 1)
-    if rule is not None and rule.lags is None:
-        m = rule.propagator.on_mode(student.w)
-        inside = inside & (abs(m * student.w) < 1) & (abs(m * teacher.w) < 1)
-    return [jnp.where(inside, x, jnp.nan) for x in results]
+def _check_shapes(*trees: Any) -> None:
+    shapes = [np.shape(x) for x in jax.tree.leaves(trees)]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        different = ", ".join(map(str, dict.fromkeys(shape for shape in shapes if shape)))
+        raise ValueError(f"student, teacher and rule have shapes {different}, which do not broadcast") from None
+
+
+def _results(what: str, rule: Rule | None, student: Mode, teacher: Mode, results: Any) -> list[Any]:
+    """`results` where they are finite; under JAX's tracing NaN outside the domain: never a number that looks right."""
+    if is_traced(rule, student, teacher):
+        inside = (abs(student.w) < 1) & (abs(teacher.w) < 1)
+        if rule is not None and rule.lags is None:
+            m = rule.propagator.on_mode(student.w)
+            inside = inside & (abs(m * student.w) < 1) & (abs(m * teacher.w) < 1)
+        return [jnp.where(inside, x, jnp.nan) for x in results]
+    for result in results:
+        if not np.all(_is_finite(result)):
+            raise ValueError(f"{what} overflows; give smaller a, b, or teacher, or rescale both")
+    return list(results)
+
+
+def _is_finite(value: Any) -> Any:
+    return True if _is_symbolic(value) else np.isfinite(np.asarray(value))
+
+
+def _is_symbolic(value: Any) -> bool:
+    return np.asarray(value).dtype == object
 
 
 def _check_all(condition: Any, value: Any, name: str, complaint: str) -> None:
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, jax.core.Tracer) or _is_symbolic(value):
         return
     values = np.asarray(value)
-    if values.dtype == object:  # symbols
-        return
     fine = condition(values)
     if not np.all(fine):
         raise ValueError(f"{name} = {values[~fine].flat[0]:.6g} {complaint}")

@@ -16,14 +16,14 @@ BPTT and tBPTT(τ), `φ₀ = 0`, have `a₀ = 0`: the silent line alone (the pap
 roots from many starts without using any of this.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from localgrad.models.aligned import Mode
-from localgrad.modes.equations import check_modes, field, loss, mode_jacobian
+from localgrad.modes.arguments import as_mode, as_rule, as_scalar, check_count, check_memory, check_positive
+from localgrad.modes.equations import check_modes, complex_step, field, loss
 from localgrad.modes.stability import optimal_mode
 from localgrad.rules.rule import Rule
 
@@ -32,15 +32,40 @@ from localgrad.rules.rule import Rule
 class FixedPointManifold:
     """A curve of fixed points of the learning flow.
 
-    `at(t)` gives the `Mode` (arrays) at parameter values `t`, which run over `domain`; `formula` says it in words.
+    `at(t)` gives the `Mode` (arrays) at values `t` of the `parameter`, which run over `domain`; `formula` says it in
+    words. `zero` is the readout `a₀` at which the rule's feedback vanishes (`None` for the optimal manifold).
     """
 
-    name: str
-    formula: str
-    parameter: str
-    domain: tuple[float, float]
-    at: Callable[[Any], Mode]
+    name: Literal["optimal", "silent", "blocked"]
     teacher: Mode
+    zero: float | None = None
+
+    @property
+    def parameter(self) -> str:
+        """What runs along the curve: the readout `s`, or the recurrent weight `w`."""
+        return "s" if self.name == "optimal" else "w"
+
+    @property
+    def domain(self) -> tuple[float, float]:
+        """Where the parameter runs; `s = 0` is left out."""
+        return (-np.inf, np.inf) if self.name == "optimal" else (-1.0, 1.0)
+
+    @property
+    def formula(self) -> str:
+        """The points in words, with `c = a* b*`."""
+        if self.name == "optimal":
+            return "(s, c/s, w*)"
+        b = "0" if self.name == "silent" else f"c(1−w²)/({self.zero:.4g}(1−w w*))"
+        return f"({self.zero:.4g}, {b}, w)"
+
+    def at(self, t: Any) -> Mode:
+        """The points at parameter values `t`; broadcasts."""
+        if self.name == "optimal":
+            return optimal_mode(self.teacher, t)
+        a = self.zero + 0 * t
+        if self.name == "silent":
+            return Mode(a, 0.0 * t, t)
+        return Mode(a, self.teacher.a * self.teacher.b * (1 - t * t) / (a * (1 - t * self.teacher.w)), t)
 
     def loss(self, t: Any) -> Any:
         """The loss at parameter values `t`; broadcasts."""
@@ -57,11 +82,13 @@ class FixedPointManifold:
 def fixed_points(rule: Rule, teacher: Mode) -> tuple[FixedPointManifold, ...]:
     """All fixed points of a mode: the optimal manifold first, then those where feedback vanishes.
 
-    **Arguments:** `rule` with scalar feedback; `teacher`: `Mode` of scalars, `a* b* ≠ 0`, `|w*| < 1`.
+    **Arguments:** `rule` with scalar feedback, of the form `φ₀ + φ₁ a`; `teacher`: `Mode` of scalars, `a* b* ≠ 0`,
+    `|w*| < 1`.
 
     **Returns:** a tuple of `FixedPointManifold`.
 
-    **Raises:** `ValueError` for a silent teacher mode, and for a rule whose feedback is zero (then nothing learns).
+    **Raises:** `ValueError` for a silent teacher mode, for a rule whose feedback is zero (then nothing learns) or not
+    finite, and for a rule with a term of another form.
 
     Source: the paper for BPTT, tBPTT(1) and RFLO; proof for the whole family in the module's text.
 
@@ -71,31 +98,32 @@ def fixed_points(rule: Rule, teacher: Mode) -> tuple[FixedPointManifold, ...]:
     >>> [m.name for m in fixed_points(RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.5))]
     ['optimal']
     """
-    optimal_mode(teacher, 1.0)  # refuses a silent teacher
-    check_modes(None, teacher, teacher)
-    fixed, symmetric = map(float, rule.require_affine("the theory of fixed points")[:2])
+    rule, teacher = as_rule(rule), _scalar_teacher(teacher)
+    parts = zip(
+        ("fixed feedback", "symmetric feedback"), rule.require_affine("the theory of fixed points"), strict=False
+    )
+    fixed, symmetric = (as_scalar(value, name) for name, value in parts)
+    check_modes(rule, teacher, teacher)
     if fixed == 0 and symmetric == 0:
         raise ValueError("the rule's feedback is zero, so every mode with b = 0 is at rest; give a non-zero feedback")
-    c, w_star = teacher.a * teacher.b, teacher.w
-    everywhere, stable = (-np.inf, np.inf), (-1.0, 1.0)
-    found = [
-        FixedPointManifold("optimal", "(s, c/s, w*)", "s", everywhere, lambda s: optimal_mode(teacher, s), teacher)
-    ]
+    found = [FixedPointManifold("optimal", teacher)]
     if symmetric == 0:
         return tuple(found)
-    a0 = 0.0 - fixed / symmetric  # 0.0, not −0.0, for purely symmetric feedback
-
-    def silent(w: Any) -> Mode:
-        return Mode(a0 + 0 * w, 0.0 * w, w)
-
-    def blocked(w: Any) -> Mode:
-        return Mode(a0 + 0 * w, c * (1 - w * w) / (a0 * (1 - w * w_star)), w)
-
-    found.append(FixedPointManifold("silent", f"({a0:.4g}, 0, w)", "w", stable, silent, teacher))
-    if a0 != 0:
-        formula = f"({a0:.4g}, c(1−w²)/({a0:.4g}(1−w w*)), w)"
-        found.append(FixedPointManifold("blocked", formula, "w", stable, blocked, teacher))
+    zero = 0.0 - fixed / symmetric  # 0.0, not −0.0, for purely symmetric feedback
+    if not np.isfinite(zero):
+        raise ValueError(f"the feedback {fixed:g} + {symmetric:g} a vanishes beyond double precision; rescale it")
+    found.append(FixedPointManifold("silent", teacher, zero))
+    if zero != 0:
+        found.append(FixedPointManifold("blocked", teacher, zero))
     return tuple(found)
+
+
+def _scalar_teacher(teacher: Mode) -> Mode:
+    """The teacher as three Python floats; `ValueError` for arrays and for a silent mode."""
+    letters = zip("abw", as_mode(teacher, "teacher"), strict=True)
+    teacher = Mode(*(as_scalar(x, f"teacher {letter}") for letter, x in letters))
+    optimal_mode(teacher, 1.0)  # refuses a silent teacher
+    return teacher
 
 
 @dataclass(frozen=True)
@@ -108,6 +136,11 @@ class RootSearch:
     roots: Mode
     labels: np.ndarray
     num_escaped: int
+
+    def __repr__(self) -> str:
+        names, counts = np.unique(self.labels, return_counts=True)
+        found = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+        return f"RootSearch({found or 'no roots'}; {self.num_escaped} starts led to none)"
 
     def count(self, label: str) -> int:
         """How many roots carry `label`."""
@@ -123,19 +156,26 @@ def search_fixed_points(
     converges to curves of roots, where the Jacobian is singular. Starts: `a, b` normal with standard deviation 1.5,
     `w` uniform in ±0.95.
 
-    **Arguments:** `rule`, `teacher` as in `fixed_points`; `tolerance`: how close to a manifold of `fixed_points` a root
-    counts as lying on it.
+    **Arguments:** `rule`, `teacher` as in `fixed_points`, but the rule may have terms of any form, of which only the
+    optimal manifold is known; `num_starts`; `seed`; `tolerance`: how close to a manifold of `fixed_points` a root
+    counts as lying on it, positive.
 
     **Returns:** a `RootSearch`.
 
+    **Raises:** `ValueError` as `fixed_points`, and for a number of starts that is none or too large for the memory.
+
     Source: Marquardt 1963.
     """
+    rule, teacher, num_starts = as_rule(rule), _scalar_teacher(teacher), check_count(num_starts, "num_starts")
+    check_positive(tolerance=tolerance)
+    check_memory(num_starts, 2000, "starts", "give fewer")
+    known = [FixedPointManifold("optimal", teacher)] if rule.affine is None else fixed_points(rule, teacher)
     rng = np.random.default_rng(seed)
     starts = np.stack([*rng.normal(0, 1.5, (2, num_starts)), np.arctanh(rng.uniform(-0.95, 0.95, num_starts))], axis=1)
     found = _levenberg_marquardt(rule, teacher, starts)
     roots = Mode(*found.T)
-    labels = np.full(len(found), "unknown", dtype=object)
-    for manifold in reversed(fixed_points(rule, teacher)):
+    labels = np.full(len(found), "unknown", dtype="<U7")
+    for manifold in reversed(known):
         labels[np.asarray(manifold.distance(roots) < tolerance * (1 + np.abs(found).sum(axis=1)))] = manifold.name
     return RootSearch(roots, labels, num_starts - len(found))
 
@@ -160,7 +200,9 @@ def _levenberg_marquardt(rule: Rule, teacher: Mode, x: np.ndarray, iterations: i
             break
         x, r = ends[searching], residuals[searching]
         w = mode(x).w
-        J = mode_jacobian(rule, mode(x), teacher) * np.stack([np.ones_like(w), np.ones_like(w), 1 - w * w], 1)[:, None]
+        columns = [complex_step(rule, mode(x), teacher, axis) for axis in range(3)]
+        J = -np.moveaxis(np.array([np.broadcast_arrays(*column, w)[:3] for column in columns]), -1, 0).mT
+        J *= np.stack([np.ones_like(w), np.ones_like(w), 1 - w * w], 1)[:, None]
         normal = J.mT @ J
         # Damping by the trace as well as the diagonal: along a curve of roots a whole column of J vanishes.
         size = np.trace(normal, axis1=1, axis2=2)[:, None] + 1e-300

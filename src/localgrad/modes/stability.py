@@ -1,11 +1,17 @@
 r"""Stability of a mode's fixed points, and how fast learning approaches them.
 
-Near a fixed point the learning flow `dθ/dk = −Δθ` is linear with the mode Jacobian. On the optimal manifold
-`(a, b, w) = (s, c/s, w*)`, `c = a* b*`, `s ≠ 0`, one eigenvalue is 0, along the manifold; the other two are the roots
-of `λ² − (tr J) λ + (sum of the principal 2×2 minors of J)`. `λ₊` is the one with the larger real part, and
-`−Re λ₊` the rate at which learning converges. Everything broadcasts over the teacher, the rule and `s`.
+Near a fixed point the learning flow `dθ/dk = −Δθ` is linear. On the optimal manifold `(a, b, w) = (s, c/s, w*)`,
+`c = a* b*`, `s ≠ 0`, its Jacobian has the eigenvalue 0, along the manifold; the other two are the roots of
+`λ² − Tλ + Q`. With `f` and `m` the rule's feedback and propagator there, `S = 1/(1 − w*²)`,
+`σ = Σ_{j<lags} (m w*)^j` and `σ′ = Σ_{j<lags} j (m w*)^j`,
 
-Source: docs/theory.md, section 7.
+    T = −[b² S + f s σ + f b c S (σ S + σ′)],      Q = f c S² [b³ (σ + σ′) + f c σ²].
+
+`λ₊` is the one with the larger real part, and `−Re λ₊` the rate at which learning converges. The sums are free of
+cancellation, and the roots are taken in units of their largest term, so the only limits are those of the eigenvalues'
+own size in double precision. Everything broadcasts over the teacher, the rule and `s`.
+
+Source: docs/theory.md, section 7, whose sums over lags are `Σ_i (i+1) w^{2i} = S²` and so on.
 """
 
 from typing import Any
@@ -14,8 +20,11 @@ import numpy as np
 from scipy.optimize import brentq
 
 from localgrad.models.aligned import Mode
-from localgrad.modes.equations import mode_jacobian
+from localgrad.modes.arguments import as_float, as_mode, as_rule, as_scalar, check_count
+from localgrad.modes.equations import check_modes, geometric_sum, mode_jacobian
 from localgrad.rules.rule import Rule
+
+_SMALLEST = 1e-290  # a size below which double precision has no room for relative accuracy
 
 
 def optimal_mode(teacher: Mode, s: Any) -> Mode:
@@ -23,25 +32,26 @@ def optimal_mode(teacher: Mode, s: Any) -> Mode:
 
     **Arguments:** `teacher`: `Mode` with `c ≠ 0`; `s`: the student's readout, non-zero; both broadcast.
 
-    **Raises:** `ValueError` for `s = 0`, and for a `c` that is 0 or not finite.
+    **Raises:** `ValueError` for `s = 0`, and for a `c` or `c/s` that is 0 or not finite in double precision.
 
     Source: the paper's stationary solutions; docs/theory.md, section 6.
     """
-    a_star, b_star, w_star = (np.asarray(x, dtype=float) for x in teacher)
-    s = np.asarray(s, dtype=float)
-    with np.errstate(over="ignore", under="ignore"):
+    a_star, b_star, w_star = (np.asarray(x, dtype=float) for x in as_mode(teacher, "teacher"))
+    s = np.asarray(as_float(s, "s"), dtype=float)
+    with np.errstate(all="ignore"):
         c = a_star * b_star
-    if np.any(c == 0):
-        raise ValueError(
-            "teacher a* b* = 0: the mode is silent, without optimal manifold (s, c/s, w*); give a* and b* other than 0"
-        )
-    if not np.all(np.isfinite(c)):
-        raise ValueError(
-            f"teacher a* b* = {c[~np.isfinite(c)].flat[0]:g} is not finite; give smaller, finite a* and b*"
-        )
-    if np.any(s == 0):
-        raise ValueError("s = 0 is not on the optimal manifold (s, c/s, w*); give a non-zero s")
-    return Mode(*np.broadcast_arrays(s, c / s, w_star))
+        b = c / s
+    _require(c != 0, c, "teacher a* b*", "the mode is silent, without optimal manifold; give a* and b* other than 0")
+    _require(np.isfinite(c), c, "teacher a* b*", "it is not finite; give smaller, finite a* and b*")
+    _require(np.isfinite(s), s, "s", "it is not finite; give a finite, non-zero s")
+    _require(s != 0, s, "s", "it is not on the optimal manifold (s, c/s, w*); give a non-zero s")
+    _require(np.isfinite(b) & (b != 0), b, "b = a* b* / s", "it leaves double precision; give an s nearer to √|a* b*|")
+    return Mode(*np.broadcast_arrays(s, b, w_star))
+
+
+def _require(fine: np.ndarray, values: np.ndarray, name: str, complaint: str) -> None:
+    if not np.all(fine):
+        raise ValueError(f"{name} = {values[~fine].flat[0]:g}: {complaint}")
 
 
 def spectrum(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
@@ -51,7 +61,7 @@ def spectrum(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
 
     **Returns:** a complex array of the broadcast shape followed by 3; `Re λ₊ ≥ Re λ₋`.
 
-    **Raises:** `ValueError` as `optimal_mode` and `mode_jacobian`.
+    **Raises:** `ValueError` as `optimal_mode` and `mode_jacobian`, and where the eigenvalues leave double precision.
 
     Source: the paper's equations 28–29 (RFLO); docs/theory.md, section 7.
 
@@ -59,17 +69,50 @@ def spectrum(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
     >>> spectrum(BPTT(), Mode(1.0, 1.0, 0.0), 1.0).real.tolist()
     [0.0, -1.0, -2.0]
     """
-    J = mode_jacobian(rule, optimal_mode(teacher, s), teacher)
-    trace = np.trace(J, axis1=-2, axis2=-1)
-    minors = sum(J[..., i, i] * J[..., j, j] - J[..., i, j] * J[..., j, i] for i, j in ((0, 1), (0, 2), (1, 2)))
-    root = np.sqrt(trace * trace / 4 - minors + 0j)
+    unit, plus, minus = _transverse(rule, teacher, s)
+    return np.stack([np.zeros_like(plus), unit * plus, unit * minus], axis=-1)
+
+
+def _transverse(rule: Rule, teacher: Mode, s: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A unit of rate, and the eigenvalues `λ₊` and `λ₋` in it."""
+    unit, T, Q = _invariants(rule, teacher, s)
+    squared = T * T / 4 - Q
+    # A double eigenvalue: rounding must not split it into a complex pair.
+    root = np.sqrt(np.where(np.abs(squared) <= 8 * np.finfo(float).eps * (T * T / 4 + np.abs(Q)), 0, squared) + 0j)
     # The root of larger modulus by addition, the other from the product: no cancellation.
-    larger = trace / 2 + np.where(trace > 0, root, -root)
-    smaller = np.divide(minors, larger, out=np.zeros_like(larger), where=larger != 0)
+    larger = T / 2 + np.where(T > 0, root, -root)
+    smaller = np.divide(Q, larger, out=np.zeros_like(larger), where=larger != 0)
     # Of a complex pair λ₊ is the one with positive imaginary part; real parts would differ by rounding only.
     swap = np.where(smaller.imag != 0, smaller.imag < 0, smaller.real < larger.real)
-    plus, minus = np.where(swap, larger, smaller), np.where(swap, smaller, larger)
-    return np.stack([np.zeros_like(plus), plus, minus], axis=-1)
+    return unit, np.where(swap, larger, smaller), np.where(swap, smaller, larger)
+
+
+def _invariants(rule: Rule, teacher: Mode, s: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A unit of rate, the trace `T` in it, and `Q` in its square."""
+    point = optimal_mode(teacher, s)
+    rule, point, teacher = check_modes(rule, point, teacher)
+    a, b, w = point
+    with np.errstate(all="ignore"):
+        f, m = (np.asarray(x, dtype=float) for x in (rule.feedback.on_mode(a), rule.propagator.on_mode(w)))
+        c, S = a * b, 1 / (1 - w * w)
+        total, first = _lag_sums(m * w, rule.lags)
+        terms = (b * b * S, f * a * total, f * b * c * S * (total * S + first))
+        product = f * b * c * S * (total + first)
+        terms = np.broadcast_arrays(*terms, product)
+        unit = np.max(np.abs(terms), axis=0)
+        fine = (unit > _SMALLEST) & (unit < 1 / _SMALLEST)
+        remedy = "the eigenvalues leave double precision there; give a*, b*, s and feedback nearer to 1"
+        _require(fine, np.broadcast_to(a, unit.shape), "s", remedy)
+        scaled = [x / unit for x in terms]
+        feedback_part = f * c * S * total / unit
+        return unit, -(scaled[0] + scaled[1] + scaled[2]), scaled[0] * scaled[3] + feedback_part * feedback_part
+
+
+def _lag_sums(z: Any, lags: int | None) -> tuple[Any, Any]:
+    """`Σ_{j<lags} z^j` and `Σ_{j<lags} j z^j`."""
+    step = 1e-30
+    total = np.asarray(geometric_sum(z + 1j * step, lags))
+    return total.real, z * total.imag / step
 
 
 def spectrum_at(rule: Rule, student: Mode, teacher: Mode) -> np.ndarray:
@@ -79,7 +122,7 @@ def spectrum_at(rule: Rule, student: Mode, teacher: Mode) -> np.ndarray:
 
     Source: docs/theory.md, section 7.
     """
-    values = np.linalg.eigvals(mode_jacobian(rule, student, teacher)).astype(complex)
+    values = np.linalg.eigvals(np.asarray(mode_jacobian(rule, student, teacher))).astype(complex)
     order = np.argsort(-values.real, axis=-1)
     return np.take_along_axis(values, order, axis=-1)
 
@@ -95,7 +138,8 @@ def convergence_rate(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
     >>> float(convergence_rate(BPTT(), Mode(1.0, 1.0, 0.0), 2.0))
     1.0
     """
-    return -spectrum(rule, teacher, s)[..., 1].real
+    unit, plus, _ = _transverse(rule, teacher, s)
+    return -unit * plus.real
 
 
 def critical_learning_rate(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
@@ -110,11 +154,11 @@ def critical_learning_rate(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
     >>> float(critical_learning_rate(BPTT(), Mode(1.0, 1.0, 0.0), 1.0))
     1.0
     """
-    values = spectrum(rule, teacher, s)[..., 1:]
-    stable = np.all(values.real < 0, axis=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        limit = np.min(-2 * values.real / np.abs(values) ** 2, axis=-1)
-    return np.where(stable, limit, 0.0)
+    unit, *values = _transverse(rule, teacher, s)
+    stable = (values[0].real < 0) & (values[1].real < 0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        limits = [-2 * (x.real / np.abs(x)) / np.abs(x) for x in values]
+        return np.where(stable, np.minimum(*limits) / unit, 0.0)
 
 
 def rate_crossings(
@@ -132,6 +176,8 @@ def rate_crossings(
 
     Source: the paper compares rates along the manifold.
     """
+    rule, other = as_rule(rule), as_rule(other)
+    s_min, s_max, samples = as_scalar(s_min, "s_min"), as_scalar(s_max, "s_max"), check_count(samples, "samples")
     if not (np.isfinite(s_min) and np.isfinite(s_max) and np.sign(s_min) * np.sign(s_max) > 0):
         raise ValueError(f"s_min = {s_min:g} and s_max = {s_max:g} must be finite, non-zero and of one sign")
 

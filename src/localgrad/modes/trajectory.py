@@ -1,25 +1,22 @@
 r"""One learning trajectory of a mode, with where it ends and how far around it goes.
 
-Integrates `dθ/dk = −Δθ` and the path length `∫ ‖Δθ‖ dk` with an implicit method and the exact Jacobian: the flow is
-stiff near `|w| = 1`, where its eigenvalues grow like `(1 − w²)⁻³`. For many trajectories at once: `integrate_modes`.
-Limits: weights up to about 1e7; beyond, their rounding exceeds the default tolerances, and the steps shrink endlessly.
+The flow `dθ/dk = −Δθ` is followed in steps by an implicit method (`stepping.py`), and how it ended is decided as for
+ensembles (`verdict.py`). For many trajectories at once: `integrate_modes`.
 
 Source: docs/theory.md, section 8; the paper's figure on detours.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy.integrate import solve_ivp
 
 from localgrad.models.aligned import Mode
-from localgrad.modes.equations import check_modes, field, loss, mode_jacobian
-from localgrad.outcomes import CONVERGED_LOSS, REST_DISTANCE, STALLED_SPEED, Outcome, divergence_gap
+from localgrad.modes.arguments import as_float, as_mode, as_scalar, check_count, check_positive
+from localgrad.modes.equations import check_modes, loss
+from localgrad.modes.stepping import Course, Problem, follow
+from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
-
-# A trajectory is followed until its loss, in units of the silent loss, has fallen to this.
-_END_LOSS = REST_DISTANCE**2
 
 
 @dataclass(frozen=True)
@@ -27,17 +24,31 @@ class Trajectory:
     """A learning trajectory: `time`, `modes`, `loss` and `path_length` along it, each of shape `"points"`.
 
     `time` is learning time (learning rate × steps). `outcome` says how it ended; `branch`, on which side of the optimal
-    manifold (`±1`; 0 if it did not converge).
+    manifold (`±1`; 0 if it did not converge). It knows its problem: `rule`, `initial`, `teacher` and the `settings`
+    (duration, tolerances, and how many steps were allowed).
     """
 
     rule: Rule
+    initial: Mode
     teacher: Mode
+    settings: dict[str, float]
     time: np.ndarray
     modes: Mode
     loss: np.ndarray
     path_length: np.ndarray
     outcome: Outcome
     branch: int
+    _course: Course = field(repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        branch = f" on the branch s {'>' if self.branch > 0 else '<'} 0" if self.branch else ""
+        return (
+            f"Trajectory of {self.rule.describe()}\n"
+            f"  from {_in_short(self.initial)}, teacher {_in_short(self.teacher)}\n"
+            f"  {self.outcome}{branch} at learning time {self.time[-1]:.4g} of {self.settings['duration']:.4g}, "
+            f"{len(self.time)} points\n"
+            f"  at {_in_short(self.final)}, path length {self.path_length[-1]:.4g}, loss {self.loss[-1]:.3g}"
+        )
 
     @property
     def final(self) -> Mode:
@@ -49,16 +60,60 @@ class Trajectory:
         """The highest loss at any point kept, over the initial loss; 1 for a trajectory that starts on the optimum."""
         return float(self.loss.max() / self.loss[0]) if self.loss[0] > 0 else 1.0
 
+    def at(self, times: Any) -> "Trajectory":
+        """The same trajectory at other times, interpolated with order 3; after its end, its last point.
+
+        **Arguments:** `times`: learning times from 0 to the duration, ascending, shape `"points"`.
+
+        **Raises:** `ValueError` for times outside this range or out of order.
+        """
+        times = np.atleast_1d(np.asarray(as_float(times, "times"), dtype=float))
+        check_times(times, self.settings["duration"], "times")
+        return _on_course(self, times, *self._course.at(times))
+
+    def plot(self) -> Any:
+        """A Matplotlib figure: `a, b, w` and the loss over learning time."""
+        from localgrad.figures.curves import plot_trajectory
+
+        return plot_trajectory(self)
+
+
+def _on_course(trajectory: Trajectory, times: np.ndarray, points: np.ndarray, lengths: np.ndarray) -> Trajectory:
+    modes = Mode(*points)
+    return replace(trajectory, time=times, modes=modes, loss=loss(modes, trajectory.teacher), path_length=lengths)
+
+
+def _in_short(mode: Mode) -> str:
+    return "(" + ", ".join(f"{float(x):.4g}" for x in mode) + ")"
+
+
+def check_times(times: np.ndarray, duration: float, name: str) -> None:
+    """`ValueError` unless these are ascending times from 0 to the duration."""
+    if (
+        times.ndim != 1
+        or not times.size
+        or not (times[0] >= 0 and times[-1] <= duration and np.all(np.diff(times) >= 0))
+    ):
+        raise ValueError(f"{name} must hold ascending times between 0 and the duration {duration:g}, got {times}")
+
 
 def learn_mode(
-    rule: Rule, initial: Mode, teacher: Mode, *, duration: float, rtol: float = 1e-8, atol: float = 1e-10
+    rule: Rule,
+    initial: Mode,
+    teacher: Mode,
+    *,
+    duration: float,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    max_steps: int = 10_000,
 ) -> Trajectory:
-    """The learning trajectory of one mode from `initial`, until it converges, diverges, or time is up.
+    """The learning trajectory of one mode from `initial`, until it converges, rests, diverges, or time is up.
 
     **Arguments:** `rule`, `initial`, `teacher` of scalars as in `mode_update`; `duration`: learning time, positive;
-    `rtol`, `atol`: tolerances of the integrator, positive.
+    `rtol`, `atol`: tolerances of the integrator, positive; `max_steps`: steps after which it is given up as unfinished.
 
-    **Returns:** a `Trajectory`, at the integrator's own steps.
+    **Returns:** a `Trajectory`, at the integrator's own steps. It is followed beyond convergence, until its loss is
+    1e-12 of that of a silent student.
 
     **Raises:** `ValueError` as `mode_update`; for values that are not scalars, `|a* b*|` outside `[1e-150, 1e150]`, an
     initial update that overflows, and for a duration or tolerance that is not positive.
@@ -70,79 +125,40 @@ def learn_mode(
     >>> path.outcome.name, path.branch, round(path.final.a, 3)  # the paper's detour to the opposite branch
     ('CONVERGED', -1, -0.504)
     """
-    _check_problem(rule, initial, teacher)
-    for name, value in (("duration", duration), ("rtol", rtol), ("atol", atol)):
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive and finite, got {value!r}")
-    silent_loss = float(loss(Mode(0.0, 0.0, 0.0), teacher))  # the unit in which losses are judged
-    gap = divergence_gap(teacher.w, initial.w)
-
-    def excess_loss(x: np.ndarray) -> float:
-        # Beyond |w| = 1, where a step may overshoot to, the formula for the loss holds no longer.
-        return loss(Mode(*x[:3]), teacher) / silent_loss - _END_LOSS if abs(x[2]) < 1 else 1.0
-
-    converged, diverged = _event(excess_loss), _event(lambda x: 1 - abs(x[2]) - gap)
-    solution = solve_ivp(
-        lambda _, x: _flow(rule, teacher, x),
-        (0.0, duration),
-        np.array([*initial, 0.0], dtype=float),
-        method="Radau",
-        jac=lambda _, x: _jacobian(rule, teacher, x),
-        events=[converged, diverged],
-        rtol=rtol,
-        atol=atol,
+    problem = _checked(rule, initial, teacher)
+    check_positive(duration=duration, rtol=rtol, atol=atol)
+    settings = {"duration": float(duration), "rtol": float(rtol), "atol": float(atol)}
+    settings["max_steps"] = check_count(max_steps, "max_steps")
+    course, outcome = follow(problem, *settings.values())
+    branch = int(np.sign(course.points[0, -1])) if outcome is Outcome.CONVERGED else 0
+    nothing = np.empty(0)
+    empty = Trajectory(
+        rule,
+        problem.initial,
+        problem.teacher,
+        settings,
+        nothing,
+        Mode(*3 * [nothing]),
+        nothing,
+        nothing,
+        outcome,
+        branch,
+        course,
     )
-    modes = Mode(*solution.y[:3])
-    outcome = _outcome(rule, teacher, solution, silent_loss)
-    branch = int(np.sign(modes.a[-1])) if outcome is Outcome.CONVERGED else 0
-    return Trajectory(rule, teacher, solution.t, modes, loss(modes, teacher), solution.y[3], outcome, branch)
+    return _on_course(empty, course.time, course.points, course.lengths)
 
 
-def _check_problem(rule: Rule, initial: Mode, teacher: Mode) -> None:
-    check_modes(rule, initial, teacher)
+def _checked(rule: Rule, initial: Mode, teacher: Mode) -> Problem:
+    initial, teacher = as_mode(initial, "student"), as_mode(teacher, "teacher")
     if any(np.ndim(x) for x in (*initial, *teacher)):
         raise ValueError("initial and teacher must be single modes of scalars; for many at once use integrate_modes")
+    rule, initial, teacher = check_modes(rule, initial, teacher)
+    initial, teacher = (Mode(*(as_scalar(x, "the mode's number") for x in mode)) for mode in (initial, teacher))
+    problem = Problem(rule, initial, teacher)
     with np.errstate(all="ignore"):
         c = np.float64(teacher.a) * teacher.b
         if not 1e-150 <= abs(c) <= 1e150:
             raise ValueError(f"teacher a* b* = {c:g} must lie between 1e-150 and 1e150 in size; rescale the teacher")
-        if not np.isfinite(_flow(rule, teacher, np.array([*initial, 0.0], dtype=float))).all():
+        if not np.isfinite(problem.flow(np.array(initial))).all():
             raise ValueError(f"the update at a = {initial.a:g}, b = {initial.b:g} overflows; give smaller weights")
-
-
-def _event(function: Any) -> Any:
-    def event(_: float, x: np.ndarray) -> float:
-        return function(x)
-
-    event.terminal = True  # type: ignore[attr-defined]
-    event.direction = -1  # type: ignore[attr-defined]
-    return event
-
-
-def _flow(rule: Rule, teacher: Mode, x: np.ndarray) -> np.ndarray:
-    """The flow of `(a, b, w, path length)`."""
-    velocity = -np.array(field(rule, Mode(*x[:3]), teacher))
-    return np.append(velocity, np.linalg.norm(velocity))
-
-
-def _jacobian(rule: Rule, teacher: Mode, x: np.ndarray) -> np.ndarray:
-    velocity = _flow(rule, teacher, x)
-    J = np.zeros((4, 4))
-    # A Newton iterate of the solver may overshoot |w| = 1; the Jacobian just inside serves it as well.
-    inside = Mode(x[0], x[1], float(np.clip(x[2], -1 + 1e-12, 1 - 1e-12)))
-    J[:3, :3] = mode_jacobian(rule, inside, teacher)
-    if velocity[3] > 0:
-        J[3, :3] = velocity[:3] @ J[:3, :3] / velocity[3]
-    return J
-
-
-def _outcome(rule: Rule, teacher: Mode, solution: Any, silent_loss: float) -> Outcome:
-    hit_optimum, hit_boundary = (len(times) > 0 for times in solution.t_events)
-    # The step size of the solver also breaks down where |w| reaches 1 in finite time.
-    if hit_boundary or solution.status == -1:
-        return Outcome.DIVERGED
-    relative_loss = loss(Mode(*solution.y[:3, -1]), teacher) / silent_loss
-    if hit_optimum or relative_loss <= CONVERGED_LOSS:
-        return Outcome.CONVERGED
-    slow = _flow(rule, teacher, solution.y[:, -1])[3] <= STALLED_SPEED * abs(teacher.a * teacher.b)
-    return Outcome.STALLED if slow else Outcome.UNFINISHED
+    return problem

@@ -18,26 +18,18 @@ _AT_OPTIMUM = REST_DISTANCE**2
 _NEUTRAL = 1e-9
 
 
-def outcome_at(
-    a: Any,
-    b: Any,
-    w: Any,
-    f: Any,
-    slope: Any,
-    c: Any,
-    w_star: Any,
-    *,
-    relative_loss: Any,
-    speed: Any,
-    trace: Any,
-    minors: Any,
-) -> int:
+def outcome_at(point: Any, task: Any, feedback: Any, relative_loss: Any, speed: Any, transverse: Any) -> int:
     """`CONVERGED`, `STALLED` or `UNFINISHED`, as a number.
 
-    **Arguments:** the mode; its feedback `f` and `slope = df/da`; `c = a* b*` and `w*`; the loss in units of the silent
-    loss; the speed `‖Δθ‖`; trace and sum of the principal minors of the Jacobian, in any unit of time. On a line of
-    fixed points one eigenvalue is 0, and the other two have this sum and this product.
+    **Arguments:** `point`: `a, b, w`; `task`: `c = a* b*` and `w*`; `feedback`: `f` and `df/da`; `relative_loss`: in
+    units of the silent loss; `speed`: `‖Δθ‖` in any norm; `transverse`: trace and sum of the principal minors of the
+    Jacobian in any unit of time: on a line of fixed points one eigenvalue is 0, and these are the sum and the product
+    of the others.
     """
+    a, b, w = point
+    c, w_star = task
+    f, slope = feedback
+    trace, minors = transverse
     if relative_loss <= CONVERGED_LOSS:
         if trace < 0 and minors > -_NEUTRAL * trace * trace:
             return _CONVERGED
@@ -47,4 +39,4 @@ def outcome_at(
     silent = abs(b) <= REST_DISTANCE * scale
     optimal_gain = c * (1 - w * w) / (1 - w * w_star)
     blocked = abs(a * b - optimal_gain) <= REST_DISTANCE * abs(optimal_gain)
-    return _STALLED if speed == 0 or without_feedback and (silent or blocked) else _UNFINISHED
+    return _STALLED if speed == 0 or (without_feedback and (silent or blocked)) else _UNFINISHED

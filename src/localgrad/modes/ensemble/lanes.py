@@ -19,7 +19,7 @@ from localgrad import outcomes
 from localgrad.modes import verdict
 from localgrad.modes.ensemble import rows as row
 from localgrad.modes.ensemble._mode_field import loss, rule_terms, velocity
-from localgrad.modes.ensemble.arithmetic import choose, kernel, larger, room, smaller, sums
+from localgrad.modes.ensemble.arithmetic import kernel, larger, room, smaller, sums
 from localgrad.modes.ensemble.rosenbrock import TINY, invariants, linearise, record, sweep
 from localgrad.modes.ensemble.rows import get3, get4, put3
 from localgrad.outcomes import CONVERGED_LOSS, Outcome
@@ -181,19 +181,8 @@ def _classify(batch, lanes, digits):
         phi0, phi1, mu0, mu1 = get4(batch, row.RULE, n, i)
         f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
         c, w_star = batch[row.C * n + i], batch[row.W_STAR * n + i]
-        outcome = outcome_at(
-            a,
-            b,
-            w,
-            f,
-            phi1,
-            c,
-            w_star,
-            relative_loss=relative_loss * CONVERGED_LOSS,
-            speed=abs(fa) + abs(fb) + abs(fw),
-            trace=trace,
-            minors=minors,
-        )
+        loss_now, speed = relative_loss * CONVERGED_LOSS, abs(fa) + abs(fb) + abs(fw)
+        outcome = outcome_at((a, b, w), (c, w_star), (f, phi1), loss_now, speed, (trace, minors))
         left = room(w, m, w_star, digits)
         at_edge = (left < ROUNDING_EDGE) | ((left < EDGE) & (w * fw > 0))
         hit = (status == row.STUCK) & (batch[row.TIME * n + i] > 0) & at_edge
@@ -222,5 +211,8 @@ def _compile(sources):
 
 
 _SOURCES = ("_mode_field", "arithmetic", "rows", "rosenbrock", "lanes")
-_FILES = [*(Path(__file__).with_name(f"{name}.py") for name in _SOURCES), *(Path(module.__file__) for module in (verdict, outcomes))]
+_FILES = [
+    *(Path(__file__).with_name(f"{name}.py") for name in _SOURCES),
+    *(Path(module.__file__) for module in (verdict, outcomes)),
+]
 run = _compile(sha256(b"".join(path.read_bytes() for path in _FILES)).hexdigest())

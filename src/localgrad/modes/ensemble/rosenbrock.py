@@ -16,6 +16,7 @@ from localgrad.modes.ensemble import rows as row
 from localgrad.modes.ensemble._mode_field import loss, rule_terms, velocity_and_jacobian
 from localgrad.modes.ensemble.arithmetic import choose, inlined, kernel, larger, rates, room, smaller, sums
 from localgrad.modes.ensemble.rows import get3, get4, put3
+from localgrad.outcomes import CONVERGED_LOSS, ROUNDING_LOSS
 
 GAMMA = 0.25
 # (α_ij), (β_ij) of the stages after the first.
@@ -46,6 +47,7 @@ GROWTH_A_STEP = 0.5
 ROUNDING = 1e-13  # of the squared trace: what the minors may be below zero by rounding alone
 STUCK_STEP = 1e-15  # relative to the learning time
 TINY, HUGE = 1e-300, 1e300
+ROUNDED = ROUNDING_LOSS / CONVERGED_LOSS  # of a negligible loss: what remains on the optimum by rounding alone
 
 
 @kernel
@@ -137,7 +139,7 @@ def judge(batch, lanes, rtol, early_stop):
 
     *Settled*: the loss is negligible, the transverse eigenvalues are stable, and the way left to go, at most about
     `|F| (|trace| / minors + 2 / |trace|)`, is below the tolerance and far below the distance to anything else; or
-    the state does not move at all. *Diverging*: `w` heads for ±1 with a velocity that grows the closer it gets,
+    the state does not move, but by rounding errors. *Diverging*: `w` heads for ±1 with a velocity that grows the closer it gets,
     and arrives before `a` and `b` have changed by a thousandth.
     """
     n = len(lanes)
@@ -151,7 +153,8 @@ def judge(batch, lanes, rtol, early_stop):
         near = 0.1 * smaller(batch[row.ATOL * n + i] + rtol * size, 1e-3 * smaller(size, gap))
         at_rest = h * speed * (trace * trace + 2 * minors) < -near * trace * minors
         negligible = batch[row.LOSS * n + i] < batch[row.SMALL * n + i]
-        settled = (negligible & (trace < 0) & (minors > 0) & at_rest) | (speed == 0)
+        still = (speed == 0) | (batch[row.LOSS * n + i] <= ROUNDED * batch[row.SMALL * n + i])
+        settled = (negligible & (trace < 0) & (minors > 0) & at_rest) | still
 
         outward = choose(w > 0, fw, -fw)
         singular = (batch[(row.JACOBIAN + 8) * n + i] * gap > 0.5 * outward) & (gap < 0.05)

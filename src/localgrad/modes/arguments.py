@@ -1,0 +1,109 @@
+"""What the functions of modes accept: rules, modes and counts, checked at the door and brought into one form.
+
+Numbers of any real kind become floating-point numbers of at least single precision, so that whole numbers do not wrap
+and half precision does not overflow. What is no real number is refused in one sentence (`rules/numbers.py`).
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from localgrad.models.aligned import Mode
+from localgrad.rules.numbers import as_numbers
+from localgrad.rules.rule import Rule
+
+
+def as_rule(rule: Any) -> Rule:
+    """The rule with its numbers as floating-point ones; `ValueError` for what is no rule, or learns."""
+    if not isinstance(rule, Rule):
+        raise ValueError(
+            f"the rule is a {type(rule).__name__}, not a localgrad.Rule; the order is rule, student, teacher"
+        )
+    if rule.learns:
+        raise ValueError(
+            f"the feedback of {rule.name} learns, so a mode has more than its three numbers; "
+            "use localgrad.learn on an aligned network"
+        )
+    return jax.tree.map(_widened, rule)
+
+
+def as_mode(value: Any, owner: str) -> Mode:
+    """Three numbers as a `Mode`; a tuple or list will do. `owner` names it in errors."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or len(value) != 3:
+        raise ValueError(f"the {owner} is {_short(value)}; give a localgrad.Mode of the three numbers a, b, w")
+    return Mode(*(as_float(x, f"{owner} {letter}") for letter, x in zip("abw", value, strict=True)))
+
+
+def as_float(value: Any, what: str) -> Any:
+    """A real number, array or symbol in floating point; `ValueError` naming `what` for anything else."""
+    if value is None:
+        raise ValueError(f"{what} is None; give a number or an array of numbers")
+    return _widened(as_numbers(value, what))
+
+
+def as_scalar(value: Any, what: str) -> float:
+    """One real number, as a Python float."""
+    number = as_float(value, what)
+    if np.ndim(number) > 0:
+        raise ValueError(f"{what} has shape {np.shape(number)}; give one number")
+    return float(number)
+
+
+def check_positive(**values: Any) -> None:
+    """`ValueError` unless each is one positive, finite number."""
+    for name, value in values.items():
+        if not 0 < as_scalar(value, name) < np.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+
+
+def check_count(value: Any, name: str) -> int:
+    """A whole number of at least 1, as an `int`."""
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not 1 <= value < np.inf or value != int(value):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {_short(value)}")
+    return int(value)
+
+
+def check_memory(count: int, bytes_each: int, what: str, remedy: str) -> None:
+    """`ValueError` where so many results cannot fit this machine's memory."""
+    needed, there = count * bytes_each, _physical_memory()
+    if needed > there:
+        raise ValueError(
+            f"{count:,} {what} need {needed / 2**30:,.0f} GiB, more than this machine's {there / 2**30:,.0f}; {remedy}"
+        )
+
+
+def is_traced(*trees: Any) -> bool:
+    """Whether any number is one of JAX's tracers, whose value is not known yet."""
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(trees))
+
+
+def _widened(value: Any) -> Any:
+    if isinstance(value, bool | int):
+        return float(value)
+    if isinstance(value, jax.Array):
+        return value.astype(jnp.promote_types(value.dtype, jnp.float32))
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f":
+        return value.astype(np.promote_types(value.dtype, np.float64))
+    return value
+
+
+def _short(value: Any) -> str:
+    text = (
+        repr(value).splitlines()[0]
+        if isinstance(value, str | int | float | tuple | list)
+        else f"a {type(value).__name__}"
+    )
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _physical_memory() -> float:
+    """In bytes; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return float("inf")
