@@ -26,7 +26,8 @@ from benchmarks.timing import interleaved
 from localgrad import RFLO, Mode
 from localgrad.modes.ensemble import rosenbrock, rows
 from localgrad.modes.ensemble.arithmetic import rates
-from localgrad.modes.ensemble.integrate import Ensemble, integrate_modes
+from localgrad.modes.ensemble.integrate import integrate_modes
+from localgrad.modes.ensemble.result import Ensemble
 from localgrad.modes.equations import field
 
 RULE, TEACHER, DURATION, ALLOWED = RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.8), 100.0, 1e-6
@@ -205,7 +206,7 @@ def arithmetic(tolerance: float, *, quick: bool) -> None:
 
 def second_process() -> None:
     code = (
-        "import time, localgrad as lg; from localgrad.ensemble import integrate_modes; t = time.perf_counter();"
+        "import time, localgrad as lg; from localgrad.modes.ensemble import integrate_modes; t = time.perf_counter();"
         "integrate_modes(lg.RFLO(1.0, 0.5), lg.Mode(1.0, 1.0, 0.6), lg.Mode(1.0, 1.0, 0.8), duration=9.0);"
         "import sys; print(time.perf_counter() - t, 'sympy' in sys.modules)"
     )

@@ -19,8 +19,8 @@ from .models.linear import random_network as random_network
 from .models.linear import spectral_radius as spectral_radius
 from .modes.basins import basins as basins
 from .modes.basins import sample_basins as sample_basins
-from .modes.ensemble.integrate import Ensemble as Ensemble
 from .modes.ensemble.integrate import integrate_modes as integrate_modes
+from .modes.ensemble.result import Ensemble as Ensemble
 from .modes.equations import align_rule as align_rule
 from .modes.equations import mode_jacobian as mode_jacobian
 from .modes.equations import mode_loss as mode_loss

@@ -20,7 +20,7 @@ REST_DISTANCE = 1e-6
 """Relative distance from a fixed point below which a mode is at rest there; on the optimum, a loss of its square."""
 
 ROUNDING_LOSS = 1e-30
-"""Loss, in units of the silent loss, at which a mode is on the optimum but for rounding errors, and so does not move."""
+"""Loss, in units of the silent loss, at which a mode is on the optimum but for rounding errors, and does not move."""
 
 STALLED_SPEED = 1e-6
 """Speed of learning `‖Δθ‖` below which a network is at rest, in units of `√(2 × silent loss)`."""

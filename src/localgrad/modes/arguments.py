@@ -68,6 +68,16 @@ def check_count(value: Any, name: str) -> int:
     return int(value)
 
 
+def check_times(times: np.ndarray, duration: float, name: str) -> None:
+    """`ValueError` unless these are ascending times from 0 to the duration."""
+    if (
+        times.ndim != 1
+        or not times.size
+        or not (times[0] >= 0 and times[-1] <= duration and np.all(np.diff(times) >= 0))
+    ):
+        raise ValueError(f"{name} must hold ascending times between 0 and the duration {duration:g}, got {times}")
+
+
 def check_memory(count: int, bytes_each: int, what: str, remedy: str) -> None:
     """`ValueError` where so many results cannot fit this machine's memory."""
     needed, there = count * bytes_each, _physical_memory()

@@ -17,7 +17,8 @@ import xarray as xr
 
 from localgrad.files import build_folder
 from localgrad.models.aligned import Mode
-from localgrad.modes.ensemble.integrate import Ensemble, integrate_modes
+from localgrad.modes.ensemble.integrate import integrate_modes
+from localgrad.modes.ensemble.result import Ensemble
 from localgrad.rules.rule import Rule
 
 BLOCK = 2**20

@@ -96,9 +96,8 @@ def _invariants(rule: Rule, teacher: Mode, s: Any) -> tuple[np.ndarray, np.ndarr
         f, m = (np.asarray(x, dtype=float) for x in (rule.feedback.on_mode(a), rule.propagator.on_mode(w)))
         c, S = a * b, 1 / (1 - w * w)
         total, first = _lag_sums(m * w, rule.lags)
-        terms = (b * b * S, f * a * total, f * b * c * S * (total * S + first))
         product = f * b * c * S * (total + first)
-        terms = np.broadcast_arrays(*terms, product)
+        terms = np.broadcast_arrays(b * b * S, f * a * total, f * b * c * S * (total * S + first), product)
         unit = np.max(np.abs(terms), axis=0)
         fine = (unit > _SMALLEST) & (unit < 1 / _SMALLEST)
         remedy = "the eigenvalues leave double precision there; give a*, b*, s and feedback nearer to 1"

@@ -101,6 +101,7 @@ class Course:
         return np.stack(points, axis=1), np.array(lengths)
 
 
+@np.errstate(all="ignore")
 def follow(problem: Problem, duration: float, rtol: float, atol: float, max_steps: int) -> tuple[Course, Outcome]:
     """The trajectory until it ends, and how it ended."""
     gap = divergence_gap(problem.teacher.w, problem.reach(problem.initial.w))
@@ -166,13 +167,11 @@ def _invariants(J: np.ndarray) -> tuple[float, float, float]:
 def _step(solver: Any) -> bool:
     """Advance; whether the solver could."""
     try:
-        with np.errstate(all="ignore"):
-            solver.step()
+        solver.step()
     except (ValueError, np.linalg.LinAlgError):  # entries that are not finite, in the solver's own matrices
         return False
     return solver.status != "failed" and bool(np.all(np.isfinite(solver.y)))
 
 
 def _moves_outwards(problem: Problem, x: np.ndarray) -> bool:
-    with np.errstate(all="ignore"):
-        return bool(problem.flow(x)[2] * x[2] > 0)
+    return bool(problem.flow(x)[2] * x[2] > 0)

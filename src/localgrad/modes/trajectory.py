@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from localgrad.models.aligned import Mode
-from localgrad.modes.arguments import as_float, as_mode, as_scalar, check_count, check_positive
+from localgrad.modes.arguments import as_float, as_mode, as_scalar, check_count, check_positive, check_times
 from localgrad.modes.equations import check_modes, loss
 from localgrad.modes.stepping import Course, Problem, follow
 from localgrad.outcomes import Outcome
@@ -31,7 +31,7 @@ class Trajectory:
     rule: Rule
     initial: Mode
     teacher: Mode
-    settings: dict[str, float]
+    settings: dict[str, Any]
     time: np.ndarray
     modes: Mode
     loss: np.ndarray
@@ -87,16 +87,6 @@ def _in_short(mode: Mode) -> str:
     return "(" + ", ".join(f"{float(x):.4g}" for x in mode) + ")"
 
 
-def check_times(times: np.ndarray, duration: float, name: str) -> None:
-    """`ValueError` unless these are ascending times from 0 to the duration."""
-    if (
-        times.ndim != 1
-        or not times.size
-        or not (times[0] >= 0 and times[-1] <= duration and np.all(np.diff(times) >= 0))
-    ):
-        raise ValueError(f"{name} must hold ascending times between 0 and the duration {duration:g}, got {times}")
-
-
 def learn_mode(
     rule: Rule,
     initial: Mode,
@@ -127,9 +117,9 @@ def learn_mode(
     """
     problem = _checked(rule, initial, teacher)
     check_positive(duration=duration, rtol=rtol, atol=atol)
-    settings = {"duration": float(duration), "rtol": float(rtol), "atol": float(atol)}
+    settings: dict[str, Any] = {"duration": float(duration), "rtol": float(rtol), "atol": float(atol)}
     settings["max_steps"] = check_count(max_steps, "max_steps")
-    course, outcome = follow(problem, *settings.values())
+    course, outcome = follow(problem, **settings)
     branch = int(np.sign(course.points[0, -1])) if outcome is Outcome.CONVERGED else 0
     nothing = np.empty(0)
     empty = Trajectory(

@@ -8,6 +8,7 @@ definition of the mode equations (`generate.py`).
 Limits: CPU and float64; `|w| < 1`; outcomes are decided by local criteria (see `Outcome`).
 """
 
-from localgrad.modes.ensemble.integrate import Ensemble, integrate_modes
+from localgrad.modes.ensemble.integrate import integrate_modes
+from localgrad.modes.ensemble.result import Ensemble
 
 __all__ = ["Ensemble", "integrate_modes"]

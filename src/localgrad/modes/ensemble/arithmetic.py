@@ -7,7 +7,7 @@ zero: NaN and infinity keep their meaning, because rejected steps are found by t
 
 # mypy: ignore-errors
 
-from numba import njit, types
+from numba import config, njit, types
 from numba.extending import intrinsic
 
 from localgrad.modes.ensemble._mode_field import denominators, rule_terms, velocity
@@ -19,14 +19,22 @@ inlined = njit(error_model="numpy", fastmath=FASTMATH, inline="always")
 absorbed = njit(error_model="numpy", fastmath=FASTMATH, forceinline=True)
 
 
+def _choose_in_python(condition, x, y):
+    """`x if condition else y`, where `NUMBA_DISABLE_JIT` leaves the kernels to Python."""
+    return x if condition else y
+
+
 @intrinsic
-def choose(typing_context, condition, x, y):
+def _choose_compiled(typing_context, condition, x, y):
     """`x if condition else y`, without a branch."""
 
     def build(context, builder, signature, arguments):
         return builder.select(*arguments)
 
     return types.float64(types.boolean, types.float64, types.float64), build
+
+
+choose = _choose_in_python if config.DISABLE_JIT else _choose_compiled
 
 
 @inlined

@@ -1,48 +1,29 @@
-"""The public face of the ensemble engine: checks, broadcasting, threads, results."""
+"""The public face of the ensemble engine: checks, broadcasting, threads."""
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from localgrad.models.aligned import Mode
+from localgrad.modes.arguments import (
+    as_float,
+    as_mode,
+    as_rule,
+    check_count,
+    check_memory,
+    check_positive,
+    check_times,
+)
 from localgrad.modes.ensemble import lanes
+from localgrad.modes.ensemble.result import Ensemble, stack
 from localgrad.rules.rule import Rule
 
 _LANES = 48
-_PLAIN = ("outcome", "branch", "time", "path_length", "peak_loss", "steps")  # fields of an ensemble that are one array
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 1024, 16384  # trajectories a thread takes at a time
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """How the trajectories of an ensemble ended; every array has the broadcast shape.
-
-    - `final`: the last state, a `Mode`.
-    - `outcome`: codes of `Outcome`. `CONVERGED`: the loss is below 1e-6 of that of a student without output, and the
-        Jacobian's transverse eigenvalues are stable. `STALLED`: more loss, and a speed over the Jacobian's largest
-        entry below 1e-3 of `min(1 − |w|, √|a* b*|)`. `DIVERGED`: certain to reach the edge of the domain.
-    - `branch`: the sign of `a` where `CONVERGED`, else 0.
-    - `time`: the learning time at which the loss became negligible for good where `CONVERGED`, else at the end.
-    - `path_length`: the length of the way through `(a, b, w)`.
-    - `peak_loss`: the largest loss on the way over the initial loss, at least 1; infinite where `DIVERGED`. The initial
-        loss counts as no smaller than a negligible one, 1e-6 of the loss of a student without output.
-    - `steps`: attempted steps of the integrator.
-    - `saved`: with `save_at`, the states at those times, a `Mode` of arrays with one more axis, at the end. After the
-        end of a trajectory its last state is repeated.
-    """
-
-    final: Mode
-    outcome: np.ndarray
-    branch: np.ndarray
-    time: np.ndarray
-    path_length: np.ndarray
-    peak_loss: np.ndarray
-    steps: np.ndarray
-    saved: Mode | None = None
 
 
 def integrate_modes(
@@ -88,29 +69,33 @@ def integrate_modes(
     >>> Outcome(run.outcome[0]).name, int(run.branch[0]), round(float(run.path_length[0]), 2)
     ('CONVERGED', -1, 4.71)
     """
+    times = None if save_at is None else np.asarray(as_float(save_at, "save_at"), dtype=float).reshape(-1)
+    settings = _checked_settings(duration, rtol, atol, early_stop, max_steps, times)
+    if threads is not None:
+        check_count(threads, "threads")
     if isinstance(rule, Sequence):
-        options: dict[str, Any] = {
-            "early_stop": early_stop,
-            "save_at": save_at,
-            "max_steps": max_steps,
-            "threads": threads,
-        }
-        options |= {"duration": duration, "rtol": rtol, "atol": atol}
-        return _stack([integrate_modes(one, initial, teacher, **options) for one in rule])
-    problem, shape = _broadcast(rule, initial, teacher)
+        runs = [_integrate(one, initial, teacher, settings, times, threads) for one in rule]
+        return stack(runs)
+    return _integrate(rule, initial, teacher, settings, times, threads)
+
+
+def _integrate(
+    rule: Rule, initial: Mode, teacher: Mode, settings: dict[str, Any], times: np.ndarray | None, threads: int | None
+) -> Ensemble:
+    rule, initial, teacher = as_rule(rule), as_mode(initial, "initial mode"), as_mode(teacher, "teacher")
+    problem, shape = _broadcast(rule, initial, teacher, 0 if times is None else len(times))
     _check_problem(rule, problem)
-    times = None if save_at is None else np.array(save_at, dtype=float).reshape(-1)
-    _check_settings(duration, rtol, atol, max_steps, threads, times)
     values, layout = lay_out(problem)
-    count = int(np.prod(shape))
+    count = math.prod(shape)
     numbers, codes = np.empty((6, count)), np.empty((3, count), np.int32)
     saved = None if times is None else np.empty((count, 3, len(times)))
-    settings = (float(duration), float(rtol), float(atol), float(early_stop), float(max_steps))
+    limits = tuple(map(float, settings.values()))
 
     def run(start: int, stop: int) -> None:
         digits = binary_digits(rule.lags)
-        arguments = (values, layout, settings, (None,) * _LANES, digits, times, numbers, codes, saved)
-        lanes.run(start, stop, *arguments)
+        arguments = (values, layout, limits, (None,) * _LANES, digits, times, numbers, codes, saved)
+        with np.errstate(all="ignore"):  # where kernels are not compiled, see `cache.py`
+            lanes.run(start, stop, *arguments)
 
     _in_threads(run, count, threads)
     if not codes[2].any():  # a valid start takes at least one step
@@ -118,30 +103,16 @@ def integrate_modes(
             f"no start is valid, for example a = {problem[0][0]:g}, b = {problem[1][0]:g}, w = {problem[2][0]:g}; "
             "starts must be finite with |w| < 1, and |m w| < 1 when all lags are kept"
         )
-    return _results(numbers, codes, saved, shape)
+    a, b, w, time, path_length, peak_loss = (row.reshape(shape) for row in numbers)
+    outcome, branch, steps = (row.reshape(shape) for row in codes)
+    states = None if saved is None else Mode(*(saved[:, axis].reshape(*shape, -1) for axis in range(3)))
+    arrays = (Mode(a, b, w), outcome, branch, time, path_length, peak_loss, steps, states, times)
+    return Ensemble(*arrays, rule=rule, initial=initial, teacher=teacher, settings=settings)
 
 
-def _stack(runs: list[Ensemble]) -> Ensemble:
-    """The results of several rules as one, with the rules on a new first axis."""
-    if not runs:
-        raise ValueError("the sequence of rules is empty; give at least one rule")
-    shapes = [run.outcome.shape for run in runs]
-    try:
-        shape = np.broadcast_shapes(*shapes)
-    except ValueError as error:
-        raise ValueError(f"the rules' ensembles, of shapes {shapes}, do not broadcast against each other") from error
-
-    def stack(*arrays: np.ndarray) -> np.ndarray:
-        # `saved` has one more axis, at the end.
-        return np.stack([np.broadcast_to(x, shape + x.shape[len(s) :]) for x, s in zip(arrays, shapes, strict=True)])
-
-    fields = {name: stack(*(getattr(run, name) for run in runs)) for name in _PLAIN}
-    final = Mode(*map(stack, *(run.final for run in runs)))
-    saved = None if runs[0].saved is None else Mode(*map(stack, *(run.saved or () for run in runs)))
-    return Ensemble(final=final, saved=saved, **fields)
-
-
-def _broadcast(rule: Rule, initial: Mode, teacher: Mode) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:
+def _broadcast(
+    rule: Rule, initial: Mode, teacher: Mode, num_times: int
+) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:
     """`a, b, w, φ₀, φ₁, μ₀, μ₁, c, w*`, each flat with one entry or one a trajectory, and the common shape."""
     phi0, phi1, mu0, mu1 = (np.asarray(x, dtype=float) for x in rule.require_affine("an ensemble of modes"))
     a, b, w, a_star, b_star, w_star = (np.asarray(x, dtype=float) for x in (*initial, *teacher))
@@ -153,6 +124,8 @@ def _broadcast(rule: Rule, initial: Mode, teacher: Mode) -> tuple[tuple[np.ndarr
         raise ValueError(f"initial modes, rule and teacher do not broadcast against each other: {error}") from error
     if 0 in shape:
         raise ValueError(f"the ensemble has shape {shape} and so is empty; give at least one trajectory")
+    # Nine numbers of a problem and nine of its result, and what is saved of it.
+    check_memory(math.prod(shape), 8 * (18 + 3 * num_times), "trajectories", "give fewer, or fewer times to save at")
     full = [x if x.size == 1 or x.shape == shape else np.broadcast_to(x, shape) for x in arrays]
     return tuple(x.reshape(-1) for x in full), shape
 
@@ -183,19 +156,14 @@ def _check_problem(rule: Rule, problem: tuple[np.ndarray, ...]) -> None:
         _require((abs(product) < 1) | (mu1 != 0), product, "decay times teacher w", remedy)
 
 
-def _check_settings(
-    duration: float, rtol: float, atol: float, max_steps: int, threads: int | None, times: np.ndarray | None
-) -> None:
-    for name, value in (("duration", duration), ("rtol", rtol), ("atol", atol)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value}")
-    for name, number in (("max_steps", max_steps), ("threads", 1 if threads is None else threads)):
-        if number < 1 or number != int(number):
-            raise ValueError(f"{name} must be a whole number of at least 1, got {number}")
-    if times is not None and not (
-        times.size and times[0] >= 0 and times[-1] <= duration and (np.diff(times) >= 0).all()
-    ):
-        raise ValueError(f"save_at must hold ascending times between 0 and the duration {duration:g}, got {times}")
+def _checked_settings(
+    duration: float, rtol: float, atol: float, early_stop: bool, max_steps: int, times: np.ndarray | None
+) -> dict[str, Any]:
+    check_positive(duration=duration, rtol=rtol, atol=atol)
+    if times is not None:
+        check_times(times, duration, "save_at")
+    settings: dict[str, Any] = {"duration": float(duration), "rtol": float(rtol), "atol": float(atol)}
+    return settings | {"early_stop": bool(early_stop), "max_steps": check_count(max_steps, "max_steps")}
 
 
 def _require(fine: np.ndarray, values: np.ndarray, name: str, complaint: str) -> None:
@@ -219,10 +187,3 @@ def _in_threads(run: Any, count: int, threads: int | None) -> None:
         futures = [pool.submit(run, start, min(start + chunk, count)) for start in range(0, count, chunk)]
         for future in futures:
             future.result()
-
-
-def _results(numbers: np.ndarray, codes: np.ndarray, saved: np.ndarray | None, shape: tuple[int, ...]) -> Ensemble:
-    a, b, w, time, path_length, peak_loss = (row.reshape(shape) for row in numbers)
-    outcome, branch, steps = (row.reshape(shape) for row in codes)
-    modes = None if saved is None else Mode(*(saved[:, axis].reshape(*shape, -1) for axis in range(3)))
-    return Ensemble(Mode(a, b, w), outcome, branch, time, path_length, peak_loss, steps, modes)

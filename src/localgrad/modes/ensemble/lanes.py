@@ -20,6 +20,7 @@ from localgrad.modes import verdict
 from localgrad.modes.ensemble import rows as row
 from localgrad.modes.ensemble._mode_field import loss, rule_terms, velocity
 from localgrad.modes.ensemble.arithmetic import kernel, larger, room, smaller, sums
+from localgrad.modes.ensemble.cache import keep_on_disk
 from localgrad.modes.ensemble.rosenbrock import TINY, invariants, linearise, record, sweep
 from localgrad.modes.ensemble.rows import get3, get4, put3
 from localgrad.outcomes import CONVERGED_LOSS, Outcome
@@ -202,7 +203,8 @@ def _crossing_time(batch, n, i):
 def _compile(sources):
     """`stream`, with the compiled code kept on disk for as long as `sources` are the same."""
 
-    @njit(error_model="numpy", nogil=True, cache=True)
+    @keep_on_disk
+    @njit(error_model="numpy", nogil=True)
     def run(start, stop, values, layout, settings, lanes, digits, save_at, numbers, codes, saved):
         sources  # noqa: B018 (what a function closes over is part of the key by which Numba finds it again)
         stream(start, stop, values, layout, settings, lanes, digits, save_at, numbers, codes, saved)

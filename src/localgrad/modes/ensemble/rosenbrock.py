@@ -139,8 +139,8 @@ def judge(batch, lanes, rtol, early_stop):
 
     *Settled*: the loss is negligible, the transverse eigenvalues are stable, and the way left to go, at most about
     `|F| (|trace| / minors + 2 / |trace|)`, is below the tolerance and far below the distance to anything else; or
-    the state does not move, but by rounding errors. *Diverging*: `w` heads for ±1 with a velocity that grows the closer it gets,
-    and arrives before `a` and `b` have changed by a thousandth.
+    the state does not move, but by rounding errors. *Diverging*: `w` heads for ±1 with a velocity that grows the
+    closer it gets, and arrives before `a` and `b` have changed by a thousandth.
     """
     n = len(lanes)
     for i in range(n):

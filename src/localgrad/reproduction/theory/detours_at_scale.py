@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from localgrad.figures.plotting import PALETTE, label_panels, new_figure
 from localgrad.models.aligned import Mode
-from localgrad.modes.ensemble.integrate import Ensemble, integrate_modes
+from localgrad.modes.ensemble.integrate import integrate_modes
+from localgrad.modes.ensemble.result import Ensemble
 from localgrad.outcomes import Outcome
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.rules.presets import BPTT, RFLO, TruncatedBPTT
