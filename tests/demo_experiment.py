@@ -27,13 +27,17 @@ def compute(parameters):
 def claims(dataset):
     total = dataset.power.sum()
     return [
-        Claim.equal("demo-sum", "eq. 1", "The powers sum to 2 <b>", 2.0, total, tolerance=1e-4),
-        Claim.at_most("demo-last", "eq. 2", "The last power is small & positive", 1e-5, dataset.power[-1]),
+        Claim.equal("demo.sum", "eq. 1", "The powers sum to 2 <b>", 2.0, total, tolerance=1e-4),
+        Claim.at_most("demo.last", "eq. 2", "The last power is small & positive", 1e-5, dataset.power[-1]),
     ]
 
 
 def failing_claims(dataset):
-    return [*claims(dataset), Claim.at_least("demo-fails", "eq. 3", "NaN is never above a bound", 0.0, np.nan)]
+    return [*claims(dataset), Claim.at_least("demo.fails", "eq. 3", "NaN is never above a bound", 0.0, np.nan)]
+
+
+def checks(dataset):
+    return [Claim.at_most("demo.slow", "paper, powers", "Powers have fallen below 1e-9", 1e-9, dataset.power[-1])]
 
 
 def draw(dataset):
@@ -59,5 +63,8 @@ DEMO = Experiment(
     figures=(FigureSpec("demo-decay", draw, "The line is straight: decay is exponential."),),
     table=table,
     table_caption="The sum of all powers.",
+    checks=checks,
+    numbers=lambda dataset: {"steps": dataset.sizes["step"]},
+    describe={"power": "power of the decay", "eigenvalue": "a pair [1/step]", "step": "exponent"},
 )
 FAILING = dataclasses.replace(DEMO, claims=failing_claims)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from localgrad import Mode, __version__, aligned_network, expected_loss, load_teacher
 from localgrad.cli.main import app
 from localgrad.reproduction import catalogue
+from localgrad.reproduction.paper import STATEMENTS
 from localgrad.rules.presets import PRESETS
 
 COMMANDS = ("reproduce", "derive", "analyze", "basin", "train")
@@ -61,7 +62,8 @@ def test_reproduce_prints_claims_and_report(inject, tmp_path):
     result = run("reproduce", "--quick", "--out", tmp_path / "out")
     assert result.exit_code == 0
     assert f"All 2 claims hold. Report: {tmp_path / 'out' / 'report.html'}" in result.stdout
-    assert "demo-sum" in result.stdout
+    assert f"The paper: {len(STATEMENTS)} not tested." in result.stdout
+    assert "demo.sum" not in result.stdout  # it holds
     assert result.stderr.startswith("[1/1] demo: ")
     assert (tmp_path / "out" / "report.html").read_text().count("--quick") >= 1
 
@@ -70,6 +72,7 @@ def test_failing_claim_gives_status_1_and_is_named(inject, tmp_path):
     inject(FAILING)
     result = run("reproduce", "demo", "--out", tmp_path)
     assert result.exit_code == 1
+    assert "demo.fails" in result.stdout
     assert "FAILS" in result.stdout
     assert "2 of 3 claims hold" in result.stdout
 
@@ -88,7 +91,10 @@ def test_json_is_one_document_and_nothing_else(inject, tmp_path, experiment, sta
     keys = ["id", "experiment", "source", "statement", "expected", "measured", "holds"]
     assert all(list(claim) == keys for claim in document["claims"])
     assert [claim["holds"] for claim in document["claims"]] == [True, True, False][: len(document["claims"])]
-    assert json.loads((tmp_path / "claims.json").read_text())["claims"] == document["claims"]
+    assert {item["verdict"] for item in document["paper"]} == {"not tested"}
+    assert all(list(item)[:4] == ["statement", "verdict", "claims", "why"] for item in document["paper"])
+    stored = json.loads((tmp_path / "claims.json").read_text())
+    assert (stored["claims"], stored["paper"]) == (document["claims"], document["paper"])
 
 
 def test_jobs_change_nothing_but_the_order_of_progress(tmp_path):

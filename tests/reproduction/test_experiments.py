@@ -1,6 +1,6 @@
 """The experiments: their claims hold, and can fail; their figures and tables are drawn from the dataset alone.
 
-The whole quick run costs two minutes, so one fixture makes it once, for the slow tests.
+The whole quick run costs two minutes, so one fixture (`conftest.py`) makes it once, for the slow tests.
 """
 
 import dataclasses
@@ -28,15 +28,7 @@ NOT_FINITE = {
     "basins": {"peak_loss_ab", "peak_loss_aw"},
     "detours": {"mode", "time", "loss"},
     "fixed-points": {"roots"},
-    "summary": {"silent_loss", "silent_growth"},
 }
-
-
-@pytest.fixture(scope="session")
-def runs():
-    """The datasets of the whole quick run, by name; experiments whose extra is not installed are left out."""
-    pytest.importorskip("tvb_data")
-    return {name: catalogue.load(name).run(quick=True) for name in catalogue.NAMES}
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------

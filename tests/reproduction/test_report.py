@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 from demo_experiment import DEMO, FAILING
 
+from localgrad.reproduction.notation import NOTATION
+from localgrad.reproduction.paper import STATEMENTS
 from localgrad.reproduction.report import (
-    LARGEST_EMBEDDED_SVG,
     PREVIOUS,
-    RenderedFigure,
     format_number,
     output_folder,
     render_html,
@@ -21,6 +21,7 @@ from localgrad.reproduction.report import (
     write_report,
 )
 from localgrad.reproduction.runner import run_experiment
+from localgrad.reproduction.section import LARGEST_EMBEDDED_SVG, RenderedFigure
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -76,10 +77,25 @@ def test_report_is_accessible(document):
 
 
 def test_failing_claims_come_first_and_are_counted(document):
-    assert "2 of 3 claims hold; those that fail come first." in document.text
-    assert document.text.index("demo-fails") < document.text.index("demo-sum") < document.text.index("demo-last")
-    assert document.text.count("✗ fails") == 1
-    assert document.text.count("✓ holds") == 2
+    assert "2 of 3 claims hold; those that fail come first in the table at the end." in document.text
+    last = document.text[document.text.index("All claims") :]
+    assert last.index("demo.fails") < last.index("demo.sum") < last.index("demo.last")
+    assert last.count("✗ fails") == 1
+    assert last.count("✓ holds") == 2
+
+
+def test_the_page_begins_with_verdicts_and_ends_with_all_claims(document):
+    titles = ("What the paper says", "Notation", "Powers decay", "Checks of the paper", "All claims", "Versions")
+    places = [document.text.index(title) for title in titles]
+    assert places == sorted(places)
+    assert all(statement.sentence in document.text for statement in STATEMENTS)
+    assert all(meaning in document.text for _, meaning in NOTATION)
+
+
+def test_a_check_that_disagrees_is_no_failing_claim(section, document):
+    assert [check["agrees"] for check in section.checks] == [False]
+    assert "disagrees" in document.text
+    assert all("agrees" not in claim for claim in section.claims)
 
 
 def test_summary_when_all_hold():

@@ -7,7 +7,7 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,9 @@ from localgrad.cli.base import JsonOption, app, print_json
 from localgrad.reproduction.catalogue import NAMES
 
 if TYPE_CHECKING:
-    from localgrad.reproduction.report import Section
+    from rich.table import Table
+
+    from localgrad.reproduction.section import Section
 
 
 @app.command(epilog="Exit status: 0 if every claim holds, 1 if one fails, 2 if the run was not possible.")
@@ -33,10 +35,10 @@ def reproduce(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute the results of the paper and test its claims.
+    """Compute the results of the paper and give a verdict on each of its statements.
 
-    Writes DIR/report.html (the claims table first, then every figure), claims.json, and the figures and datasets as
-    files. All of it, or nothing: an interrupted run leaves no report behind.
+    Writes DIR/report.html (the verdicts, then every experiment with its claims and figures), claims.json, and the
+    figures and datasets as files. All of it, or nothing: an interrupted run leaves no report behind.
 
     Examples:
 
@@ -48,7 +50,8 @@ def reproduce(
 
     _compile_quickly()
     selected = select(names)
-    from localgrad.reproduction.report import all_claims, output_folder, write_report
+    from localgrad.reproduction.report import output_folder, write_report
+    from localgrad.reproduction.section import all_claims, judge_paper
 
     # An experiment that prints must not spoil the JSON.
     with output_folder(out) as unfinished, contextlib.redirect_stdout(sys.stderr):
@@ -57,9 +60,9 @@ def reproduce(
     claims = all_claims(sections)
     report = out / "report.html"
     if as_json:
-        print_json({"claims": claims, "report": str(report)})
+        print_json({"claims": claims, "paper": judge_paper(sections), "report": str(report)})
     else:
-        _print_claims(sections, report)
+        _print_verdicts(sections, report)
     if not all(claim["holds"] for claim in claims):
         raise typer.Exit(1)
 
@@ -92,19 +95,48 @@ def _run_with_progress(names: list[str], *, quick: bool, jobs: int) -> list[Sect
     return [sections[name] for name in names]
 
 
-def _print_claims(sections: list[Section], report: Path) -> None:
-    """The claims table in short, failing claims last, where the eye is."""
-    from rich import box
+def _print_verdicts(sections: list[Section], report: Path) -> None:
+    """The verdicts in short, then the claims that fail, where the eye is."""
     from rich.console import Console
+
+    from localgrad.reproduction.section import all_claims, count_claims, count_verdicts, judge_paper
+    from localgrad.reproduction.verdicts import NOT_TESTED
+
+    console, paper = Console(), judge_paper(sections)
+    if any(item["verdict"] != NOT_TESTED for item in paper):
+        console.print(_verdict_table(paper))
+    failing = [claim for claim in all_claims(sections) if not claim["holds"]]
+    if failing:
+        console.print(_failing_table(failing))
+    lines = f"The paper: {count_verdicts(paper)}.\n{count_claims(sections)}. Report: {report}"
+    console.print(lines, markup=False, highlight=False, soft_wrap=True)
+
+
+def _verdict_table(paper: list[dict[str, Any]]) -> Table:
+    """A row a statement that was tested."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    from localgrad.reproduction.report import all_claims, count_claims, format_number
+    from localgrad.reproduction.verdicts import NOT_TESTED, REPRODUCED
 
-    table = Table("claim", "expected", "measured", "holds", box=box.SIMPLE_HEAD)
-    for claim in sorted(all_claims(sections), key=lambda claim: not claim["holds"]):
-        verdict = Text("holds", "green") if claim["holds"] else Text("FAILS", "bold red")
-        table.add_row(Text(claim["id"]), Text(claim["expected"]), format_number(claim["measured"]), verdict)
-    console = Console()
-    console.print(table)
-    console.print(f"{count_claims(sections)}. Report: {report}", markup=False, highlight=False, soft_wrap=True)
+    table = Table("the paper says", "verdict", box=box.SIMPLE_HEAD)
+    for item in paper:
+        if item["verdict"] != NOT_TESTED:
+            look = "green" if item["verdict"] == REPRODUCED else "bold yellow"
+            table.add_row(Text(item["statement"]), Text(item["verdict"], look))
+    return table
+
+
+def _failing_table(claims: list[dict[str, Any]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from localgrad.reproduction.report import format_number
+
+    table = Table("claim", "expected", "measured", "", box=box.SIMPLE_HEAD)
+    for claim in claims:
+        row = (Text(claim["id"]), Text(claim["expected"]), Text(format_number(claim["measured"])))
+        table.add_row(*row, Text("FAILS", "bold red"))
+    return table

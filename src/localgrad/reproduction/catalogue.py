@@ -21,7 +21,6 @@ _MODULES = {
     "basins": "theory.basins",
     "detours-at-scale": "theory.detours_at_scale",
     "rule-cube": "theory.rule_cube",
-    "summary": "theory.summary",
     "connectome": "theory.connectome",
     "emergent-alignment": "networks.emergent_alignment.experiment",
     "rank": "networks.rank.experiment",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from localgrad.reproduction import catalogue
 
 if TYPE_CHECKING:
-    from localgrad.reproduction.report import Section
+    from localgrad.reproduction.section import Section
 
 # What shares compiled programs stays in one process. The longest first, or a process would be left alone with one of
 # them in the end; then all others.

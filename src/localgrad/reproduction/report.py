@@ -1,6 +1,9 @@
-"""One self-contained HTML file that says what was claimed, what was measured, and how to see it again.
+"""One self-contained HTML file that says what the paper states, what was measured, and how to see it again.
 
-    sections → report.html (claims first), claims.json, figures/*.svg, *.png, data/*.nc
+    sections → report.html, claims.json, figures/*.svg, *.png, data/*.nc
+
+The page begins with a verdict on each statement of the paper; notation, a section an experiment and the table of all
+claims follow.
 
 The report needs no network and no script: images are embedded. It is written whole or not at all: everything goes to
 a hidden folder first, made before any computation (`output_folder`), and the report itself is moved into place last.
@@ -9,7 +12,6 @@ Limit: datasets are stored as NetCDF 3, which has no complex numbers; `x` become
 
 from __future__ import annotations
 
-import base64
 import errno
 import json
 import os
@@ -18,7 +20,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -29,78 +30,16 @@ import jinja2
 import xarray as xr
 
 from localgrad.files import name_errors, only_writer
+from localgrad.reproduction.notation import NOTATION
+from localgrad.reproduction.section import Section, all_checks, all_claims, count_claims, count_verdicts, judge_paper
+from localgrad.reproduction.verdicts import VERDICTS
 
 PREVIOUS = "previous-report"
 """Folder inside a report's, for what stood in the way of its files; the run after the next one replaces it."""
 
-LARGEST_EMBEDDED_SVG = 600_000
-"""Figures whose SVG is larger than this many bytes are embedded as PNG."""
-
-
-@dataclass(frozen=True)
-class RenderedFigure:
-    """A finished figure: its file name without ending, what to see in it, and both files."""
-
-    name: str
-    caption: str
-    svg: bytes
-    png: bytes
-
-    @property
-    def source(self) -> str:
-        """The image as a `data:` address: the SVG, or the PNG if the SVG is very large."""
-        is_small = len(self.svg) <= LARGEST_EMBEDDED_SVG
-        kind, content = ("svg+xml", self.svg) if is_small else ("png", self.png)
-        return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-@dataclass(frozen=True)
-class Section:
-    """An experiment as the report shows it.
-
-    `claims` are as `Claim.as_json` gives them; `table` is rows of text, the header first; `seconds` is wall time.
-    """
-
-    name: str
-    title: str
-    question: str
-    parameters: dict[str, Any]
-    claims: list[dict[str, Any]]
-    figures: tuple[RenderedFigure, ...]
-    dataset: xr.Dataset
-    quick: bool
-    seconds: float
-    table: list[list[str]] | None = None
-    table_caption: str = ""
-
-    @property
-    def command(self) -> str:
-        """What makes this section again."""
-        return f"localgrad reproduce {self.name}" + " --quick" * self.quick
-
-
-def all_claims(sections: Sequence[Section]) -> list[dict[str, Any]]:
-    """The claims of all sections in order."""
-    return [claim for section in sections for claim in section.claims]
-
-
-def count_claims(sections: Sequence[Section]) -> str:
-    """How many claims hold, in words.
-
-    >>> count_claims([])
-    'No claims were checked'
-    """
-    claims = all_claims(sections)
-    held = sum(claim["holds"] for claim in claims)
-    if not claims:
-        return "No claims were checked"
-    if held == len(claims):
-        return "The claim holds" if held == 1 else f"All {held} claims hold"
-    return f"{held} of {len(claims)} claims hold"
-
 
 def render_html(sections: Sequence[Section]) -> str:
-    """The report as one HTML document: failing claims at the top, every text escaped."""
+    """The report as one HTML document: verdicts first, failing claims first among the claims, every text escaped."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -108,8 +47,13 @@ def render_html(sections: Sequence[Section]) -> str:
     template = environment.from_string(
         files("localgrad.reproduction").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
+    paper = judge_paper(sections)
     return template.render(
         sections=sections,
+        paper=sorted(paper, key=lambda item: item["verdict"] == VERDICTS[-1]),  # what was not tested comes last
+        verdicts=count_verdicts(paper),
+        notation=NOTATION,
+        looks=dict(zip(VERDICTS, ("good", "half", "bad", "none"), strict=True)),
         claims=sorted(all_claims(sections), key=lambda claim: claim["holds"]),
         summary=count_claims(sections),
         all_hold=all(claim["holds"] for claim in all_claims(sections)),
@@ -212,7 +156,12 @@ def write_report(sections: Sequence[Section], folder: Path) -> None:
     """
     figures = [figure for section in sections for figure in section.figures]
     _check_names([figure.name for figure in figures])
-    document = {"claims": all_claims(sections), "versions": versions()}
+    document = {
+        "claims": all_claims(sections),
+        "checks": all_checks(sections),
+        "paper": judge_paper(sections),
+        "versions": versions(),
+    }
     with name_errors(folder.parent, "the report could not be written", folder):
         for name in ("figures", "data"):
             (folder / name).mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ import xarray as xr
 
 from localgrad.figures.plotting import figure_to_png, figure_to_svg, fix_layout, style
 from localgrad.reproduction.experiment import Experiment, FigureSpec
-from localgrad.reproduction.report import RenderedFigure, Section
+from localgrad.reproduction.section import RenderedFigure, Section
 
 
 def run_experiment(experiment: Experiment, *, quick: bool = False) -> Section:
@@ -30,6 +30,9 @@ def run_experiment(experiment: Experiment, *, quick: bool = False) -> Section:
     jax.config.update("jax_enable_x64", True)
     dataset = experiment.run(quick=quick)
     claims = [claim.as_json(experiment.name) for claim in experiment.claims(dataset)]
+    checks = (
+        [check.as_json(experiment.name, "agrees") for check in experiment.checks(dataset)] if experiment.checks else []
+    )
     figures = tuple(_render(figure, dataset) for figure in experiment.figures)
     table = experiment.table(dataset) if experiment.table else None
     return Section(
@@ -38,6 +41,8 @@ def run_experiment(experiment: Experiment, *, quick: bool = False) -> Section:
         question=experiment.question,
         parameters=json.loads(dataset.attrs["parameters"]),
         claims=claims,
+        checks=checks,
+        numbers=experiment.measured_numbers(dataset),
         figures=figures,
         table=table,
         table_caption=experiment.table_caption,

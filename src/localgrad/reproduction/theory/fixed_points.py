@@ -157,13 +157,16 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         *(
             Claim.at_most(
-                f"fixed-points.saddle-{name}",
+                f"fixed-points.saddle-{key}",
                 "paper, stability",
                 f"The non-optimal manifold is a saddle under {name}, with eigenvalues {formula} and 0 (relative error)",
                 1e-7,
                 np.maximum(data.saddle_mismatch, data.saddle_middle).sel(symmetric_rule=name).max(),
             )
-            for name, formula in (("BPTT", "±|c|/(1−w w*)"), ("tBPTT(1)", "±|c|/√(1−w w*)"))
+            for key, name, formula in (
+                ("bptt", "BPTT", "±|c|/(1−w w*)"),
+                ("tbptt", "tBPTT(1)", "±|c|/√(1−w w*)"),
+            )
         ),
         Claim.at_most(
             "fixed-points.saddle-longer",

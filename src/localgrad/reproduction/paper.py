@@ -1,0 +1,227 @@
+"""What the paper says, one statement at a time, and which claims and checks decide whether it is found here.
+
+The statements are those of Williams, Payeur & Lajoie (ICML 2026) as docs/theory.md records them, in our words.
+`verdicts.py` says how a verdict follows. Sentences quote measured values by the names of claims, checks and numbers.
+"""
+
+from localgrad.reproduction.verdicts import Statement
+
+STATEMENTS = (
+    Statement(
+        "mode-equations",
+        "A data-aligned network stays aligned, and each of its modes learns by three equations of its own.",
+        "data alignment, equations 19–22",
+        ("equivalence.update", "equivalence.diagonal", "equivalence.persists", "equivalence.learning"),
+        "The update of full networks differs from the mode equations by {equivalence.update:.0e} (relative, all "
+        "rules); whole learning runs by {equivalence.learning:.0e}.",
+    ),
+    Statement(
+        "sequence-loss",
+        "Averaging the loss over a sequence leads to the same equations as the loss at its end, for long sequences.",
+        "appendix H",
+        ("limits.sequence-order", "double-limit.sequence-order"),
+        "The two updates differ by T to the power {limits.sequence-order:.2f} in a mode's equations and "
+        "{double-limit.sequence-order:.2f} along a network's learning curve; the paper's limit is −1.",
+    ),
+    Statement(
+        "optimal-manifold",
+        "All rules share the optimal manifold (s, c/s, w*), with loss 0.",
+        "stationary solutions",
+        ("fixed-points.optimal", "fixed-points.optimal-loss"),
+        "There no update exceeds {fixed-points.optimal:.0e}, for any rule, teacher and s.",
+    ),
+    Statement(
+        "saddle-manifold",
+        "BPTT and tBPTT also rest at a non-optimal manifold (0, 0, w), which is a saddle.",
+        "stationary solutions, stability",
+        ("fixed-points.silent", "fixed-points.silent-loss", "fixed-points.saddle-bptt", "fixed-points.saddle-tbptt"),
+        "The update there is {fixed-points.silent:.0e}, the loss is c²/(2(1−w*²)) to {fixed-points.silent-loss:.0e}.",
+        findings=("fixed-points.saddle-longer", "fixed-points.longer-truncations", "fixed-points.traps"),
+    ),
+    Statement(
+        "rflo-no-saddle",
+        "RFLO has no fixed point besides the optimal ones.",
+        "stationary solutions",
+        ("fixed-points.rflo-none",),
+        "{fixed-points.rflo-none:.0f} roots elsewhere in all searches.",
+        findings=("fixed-points.rflo-push", "fixed-points.search-power"),
+    ),
+    Statement(
+        "slow-phase",
+        "Learning by BPTT and tBPTT from small weights is slow at first, near the saddle.",
+        "stationary solutions",
+        (),
+        "No experiment measures the delay yet.",
+    ),
+    Statement(
+        "bptt-real",
+        "On the optimal manifold BPTT's eigenvalues are real and negative, so BPTT is stable on all of it.",
+        "stability",
+        ("stability.bptt-closed-form", "stability.bptt-real", "stability.bptt-stable"),
+        "{stability.bptt-real:.2%} of random samples have real and {stability.bptt-stable:.2%} negative eigenvalues.",
+        findings=("stability.tbptt-stable",),
+    ),
+    Statement(
+        "bptt-fastest",
+        "BPTT converges fastest almost everywhere.",
+        "convergence rates",
+        ("rates.bptt-over-tbptt", "rates.rflo-slower"),
+        "BPTT is at least as fast as tBPTT(1) on {rates.bptt-over-tbptt:.1%} and as RFLO on {rates.rflo-slower:.1%} of "
+        "the length 0 < s ≤ 5√|c| (worst teacher).",
+    ),
+    Statement(
+        "bptt-slowest",
+        "BPTT converges slowest at s = ±√|c|.",
+        "convergence rates",
+        ("stability.bptt-slowest",),
+        "The slowest point lies at {stability.bptt-slowest:.4f} √|c| (furthest of the teachers).",
+    ),
+    Statement(
+        "tbptt-like-bptt",
+        "tBPTT(1) learns like BPTT for small |w*|.",
+        "convergence rates",
+        ("rates.tbptt-approaches",),
+        "Their rates differ by {rates.tbptt-approaches:.1%} at the smallest w* (largest over s).",
+        findings=("rates.tbptt-order", "basins.tbptt-like-bptt", "connectome.tbptt-loses"),
+    ),
+    Statement(
+        "rflo-stability",
+        "Whether RFLO is stable depends on the sign of âs: stable for âs > 0, unstable or oscillating for some âs < 0.",
+        "stability, equations 28–29",
+        ("stability.rflo-same-sign", "stability.rflo-unstable", "stability.rflo-oscillates"),
+        "Stable in {stability.rflo-same-sign:.2%} of samples with âs > 0; with âs < 0 unstable in "
+        "{stability.rflo-unstable:.1%} and oscillating in {stability.rflo-oscillates:.1%}.",
+        findings=(
+            "stability.rflo-saddle",
+            "stability.rflo-window",
+            "stability.rflo-no-window",
+            "basins.rflo-branch",
+            "detours-at-scale.rflo-branch",
+            "rule-cube.fixed",
+            "connectome.stable",
+        ),
+    ),
+    Statement(
+        "rflo-eigenvalues",
+        "RFLO's eigenvalues on the optimal manifold have a closed form.",
+        "equations 28–29",
+        (),
+        "No experiment measures it yet.",
+    ),
+    Statement(
+        "rflo-slower",
+        "RFLO converges more slowly than BPTT for most s.",
+        "convergence rates",
+        ("rates.rflo-slower",),
+        "For â = 1 it is slower on {rates.rflo-slower:.1%} of the length 0 < s ≤ 5√|c| (worst teacher).",
+    ),
+    Statement(
+        "rflo-faster-small-s",
+        "RFLO converges faster than BPTT as s → 0.",
+        "convergence rates",
+        ("rates.rflo-faster",),
+        "{rates.rflo-faster:.3g} times as fast at the smallest s measured (least favourable teacher).",
+        findings=("rates.rflo-growth",),
+    ),
+    Statement(
+        "crossings",
+        "So the rates of RFLO and BPTT cross.",
+        "convergence rates (follows from the two statements above)",
+        ("rates.crossing",),
+        "They cross exactly once for {rates.crossing:.0%} of teachers and decays.",
+        findings=("rates.coincide", "connectome.rflo-window"),
+    ),
+    Statement(
+        "detours",
+        "RFLO takes detours: it can end on the opposite branch after a long way, its loss first rising.",
+        "detours",
+        ("detours.bptt-branch", "detours.rflo-branch", "detours.rflo-peak"),
+        "From (1, 1, 0.6) towards (1, 1, 0.8) its way is {detours.rflo-path:.2f} long (BPTT: {detours.bptt-path:.2f}), "
+        "and its loss rises {detours.rflo-peak:.1f}-fold first.",
+        findings=(
+            "detours.rflo-path",
+            "detours.bptt-path",
+            "detours-at-scale.longer",
+            "rule-cube.rflo-longer",
+            "detours-at-scale.stalls",
+        ),
+    ),
+    Statement(
+        "detours-cost",
+        "The detours cost learning time.",
+        "detours",
+        (),
+        "No experiment measures it yet.",
+    ),
+    Statement(
+        "emergent-alignment",
+        "Unaligned networks align while they learn.",
+        "emergent alignment",
+        ("emergent-alignment.input-output", "emergent-alignment.recurrent", "emergent-alignment.feedback"),
+        "The median cosine of input and output directions ends at {emergent-alignment.level:.3f} (least over rules and "
+        "modes).",
+        findings=("emergent-alignment.level", "real-teachers.aligned", "real-teachers.directed"),
+    ),
+    Statement(
+        "theory-predicts-modes",
+        "After a transient the mode equations predict the dominant modes of networks that began unaligned.",
+        "emergent alignment",
+        (),
+        "No experiment measures it yet.",
+    ),
+    Statement(
+        "proposition-3-1",
+        "What RFLO learns has rank at most the number of outputs, aligned or not.",
+        "proposition 3.1",
+        ("rank.bound", "rank.span", "rank.rflo-flow"),
+        "The largest excess of the rank over o is {rank.bound:.0f}, with expected and sampled steps.",
+        findings=("rank.bptt-unbound", "real-teachers.rflo-rank", "feedback-dimension.bound"),
+    ),
+    Statement(
+        "rank-order",
+        "The rank of what is learned falls in the order BPTT, e-prop, tBPTT, RFLO.",
+        "rank",
+        ("rank.order-bptt", "rank.order-eprop", "rank.order-tbptt"),
+        "Median σ₂/σ₁: BPTT {rank.order-bptt:.2f} times e-prop, e-prop {rank.order-eprop:.2f} times tBPTT(1), tBPTT(1) "
+        "{rank.order-tbptt:.2g} above RFLO.",
+        findings=("real-teachers.other-ranks",),
+    ),
+    Statement(
+        "rank-order-sampled",
+        "The same order is found in sampled training.",
+        "rank",
+        (),
+        "No experiment measures it yet.",
+    ),
+    Statement(
+        "converge-bptt",
+        "BPTT converges in every one of 20 runs.",
+        "convergence counts",
+        ("rank.bptt-converges",),
+        "It gets below 5 % of the loss in {rank.bptt-converges:.0%} of the runs.",
+        findings=("real-teachers.bptt-fastest",),
+    ),
+    Statement(
+        "converge-tbptt",
+        "tBPTT converges in every one of 20 runs.",
+        "convergence counts",
+        (),
+        "No experiment measures it yet.",
+    ),
+    Statement(
+        "converge-local",
+        "RFLO converges in 13 and e-prop in 12 of 20 runs.",
+        "convergence counts",
+        (),
+        "No experiment measures it yet.",
+    ),
+    Statement(
+        "feedback-rank",
+        "Feedback of a higher rank lets RFLO learn more dimensions.",
+        "advice",
+        ("feedback-dimension.auxiliary", "feedback-dimension.loss"),
+        "Three auxiliary readouts raise the median participation ratio from 1 to {feedback-dimension.auxiliary:.2f} "
+        "and lower the task's loss {feedback-dimension.loss:.2g}-fold.",
+        findings=("feedback-dimension.copies", "feedback-dimension.diverges", "feedback-dimension.against"),
+    ),
+)
