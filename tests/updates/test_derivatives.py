@@ -1,5 +1,6 @@
 """Derivatives through the infinite-horizon solve, forwards and backwards, against central differences."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +88,75 @@ class TestDerivatives:
         update = lambda s: lg.expected_update(lg.BPTT(), s, network(TEACHER))  # noqa: E731
         slope = jax.jit(lambda s, t: jax.jvp(update, (s,), (t,))[1])(student, tangent)
         assert_close(matrices(hessian), matrices(slope), ROUNDING)
+
+
+A, W, B = map(jnp.asarray, STUDENT)
+MASK = jnp.asarray(np.random.default_rng(11).random(W.shape) < 0.7)
+U, V = (jnp.asarray(np.random.default_rng(seed).standard_normal((len(W), 2)) / 4) for seed in (12, 13))
+OWN, GIVEN = lg.LinearRNN, network(TEACHER)
+
+
+def size_of(rule):
+    return jnp.sum(lg.expected_update(rule, OWN(A, W, B), GIVEN).W ** 3)
+
+
+# A scalar of some of the inputs, the others held; and where it is taken.
+SUBSETS = {
+    "W": (lambda W: lg.expected_loss(OWN(A, W, B), GIVEN), W),
+    "A": (lambda A: lg.expected_loss(OWN(A, W, B), GIVEN), A),
+    "B": (lambda B: lg.expected_loss(OWN(A, W, B), GIVEN), B),
+    "A and W": (lambda x: lg.expected_loss(OWN(x[0], x[1], B), GIVEN), (A, W)),
+    "a gain": (lambda g: lg.expected_loss(OWN(A, g * W, B), GIVEN), jnp.array(0.9)),
+    "masked W": (lambda W: lg.expected_loss(OWN(A, W * MASK, B), GIVEN), W),
+    "low-rank factors": (lambda x: lg.expected_loss(OWN(A, x[0] @ x[1].T, B), GIVEN), (U, V)),
+    "the teacher's W": (lambda x: lg.expected_loss(OWN(A, W, B), OWN(GIVEN.A, x, GIVEN.B)), GIVEN.W),
+    "the teacher's A": (lambda x: lg.expected_loss(OWN(A, W, B), OWN(x, GIVEN.W, GIVEN.B)), GIVEN.A),
+    "a decay": (lambda d: size_of(lg.RFLO(FEEDBACK, d)), jnp.array(0.4)),
+    "decays of units": (lambda d: size_of(lg.RFLO(FEEDBACK, d)), jnp.asarray(GAMMA)),
+    "a fixed feedback": (lambda R: size_of(lg.FeedbackAlignment(R)), jnp.asarray(FEEDBACK)),
+    "W under e-prop": (lambda W: jnp.sum(lg.expected_update(lg.EProp(), OWN(A, W, B), GIVEN).W ** 2), W),
+}  # fmt: skip
+_FEW_SUBSETS = ("W", "a gain", "the teacher's W", "a decay")
+subsets = pytest.mark.parametrize(
+    ("function", "at"), [pytest.param(*case, id=id, marks=[] if id in _FEW_SUBSETS else pytest.mark.slow)
+                         for id, case in SUBSETS.items()]
+)  # fmt: skip
+
+
+@subsets
+def test_any_subset_of_the_inputs(function, at):
+    """Both modes against central differences, and second derivatives the same in every order of the modes."""
+    rng = np.random.default_rng(14)
+    tangent = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape)), at)
+    expected = float(TestDerivatives.along(function, at, tangent))
+    gradient = jax.jit(jax.grad(function))(at)
+    forwards = jax.jit(lambda x, t: jax.jvp(function, (x,), (t,))[1])(at, tangent)
+    np.testing.assert_allclose([_inner(gradient, tangent), forwards], expected, rtol=1e-6)
+    second = lambda x: jax.jvp(jax.grad(function), (x,), (tangent,))[1]  # noqa: E731
+    back = lambda x: jax.grad(lambda y: jax.jvp(function, (y,), (tangent,))[1])(x)  # noqa: E731
+    twice = lambda x: jax.grad(lambda y: _inner(jax.grad(function)(y), tangent))(x)  # noqa: E731
+    expected = TestDerivatives.along(jax.jit(jax.grad(function)), at, tangent)
+    for derivative in (second, back, twice):
+        found, scale = jax.jit(derivative)(at), max(float(jnp.abs(x).max()) for x in jax.tree.leaves(expected))
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * scale)
+
+
+def test_a_stopped_input_counts_as_held():
+    stopped = lambda x: lg.expected_loss(OWN(jax.lax.stop_gradient(x[0]), x[1], B), GIVEN) + jnp.sum(x[0])  # noqa: E731
+    of_A, of_W = jax.grad(stopped)((A, W))
+    np.testing.assert_array_equal(of_A, np.ones(A.shape))
+    np.testing.assert_allclose(of_W, lg.expected_update(lg.BPTT(), network(STUDENT), GIVEN).W, rtol=1e-9)
+
+
+def test_through_a_partition():
+    """As equinox users do it: some leaves of a network are parameters, the others are not."""
+    student = network(STUDENT)
+    chosen = eqx.tree_at(lambda s: s.W, jax.tree.map(lambda _: False, student), True)
+    trained, held = eqx.partition(student, chosen)
+    gradient = jax.grad(lambda x: lg.expected_loss(eqx.combine(x, held), GIVEN))(trained)
+    assert gradient.A is None
+    np.testing.assert_allclose(gradient.W, lg.expected_update(lg.BPTT(), student, GIVEN).W, rtol=1e-9)
 
 
 def _inner(one, other):

@@ -64,9 +64,13 @@ def sum_all_lags(apply: Apply, contraction: Callable[[Any], Array], matrices: An
 
     # The second unknown, with the equation `flag = 1`, says whether the first was found. Not `has_aux`: `jax.vmap`
     # then batches what does not depend on the batch, and `jax.jacfwd` fails.
+    # JAX transposes a linear solve only where all of its right-hand side depends on what is differentiated, whatever
+    # that is: so all unknowns depend, formally, on every matrix and every term.
+    one_of_matrices = 1 + _nothing(matrices)
+
     def residual(unknowns: Any) -> Any:
         S, flag = unknowns
-        return jax.tree.map(jnp.subtract, S, apply(matrices, S)), flag
+        return jax.tree.map(lambda s, Ls: s * one_of_matrices - Ls, S, apply(matrices, S)), flag * one_of_matrices
 
     def solve(_: Any, rhs: Any) -> Any:
         S, converged = _squared_smith(apply, contraction, matrices, rhs[0])
@@ -80,18 +84,15 @@ def sum_all_lags(apply: Apply, contraction: Callable[[Any], Array], matrices: An
         return S, rhs[1] * converged
 
     one = jnp.ones((1, 1), jax.tree.leaves(X)[0].dtype)
-    S, flag = jax.lax.custom_linear_solve(residual, _tie_together((X, one)), solve, solve_transposed)
-    # Both depend on both, formally: else JAX cannot transpose a second time.
-    return jax.tree.map(lambda leaf: leaf + 0 * flag, S), flag[0, 0]
+    tied = jax.tree.map(lambda leaf: leaf + _nothing(X), (X, one))
+    S, flag = jax.lax.custom_linear_solve(residual, tied, solve, solve_transposed)
+    # All of them depend on all, formally: else JAX cannot differentiate the transposed solve.
+    return jax.tree.map(lambda leaf: leaf + _nothing((S, flag)), S), flag[0, 0]
 
 
-def _tie_together(X: Any) -> Any:
-    """`X`, each leaf formally dependent on every other.
-
-    JAX transposes a linear solve only where all of its right-hand side depends on what is differentiated.
-    """
-    nothing = 0 * sum(jnp.sum(leaf[..., :1, :1]) for leaf in jax.tree.leaves(X))
-    return jax.tree.map(lambda leaf: leaf + nothing, X)
+def _nothing(tree: Any) -> Array:
+    """A zero that depends, formally, on every array of a tree."""
+    return 0 * sum(jnp.sum(leaf[..., :1, :1]) for leaf in jax.tree.leaves(tree))
 
 
 def _squared_smith(apply: Apply, contraction: Callable, matrices: Any, X: Any) -> tuple[Any, Array]:
