@@ -92,7 +92,8 @@ def sum_all_lags(apply: Apply, contraction: Callable[[Any], Array], matrices: An
 
 def _nothing(tree: Any) -> Array:
     """A zero that depends, formally, on every array of a tree."""
-    return 0 * sum(jnp.sum(leaf[..., :1, :1]) for leaf in jax.tree.leaves(tree))
+    leaves = jax.tree.leaves(tree)
+    return 0 * sum((jnp.sum(leaf[..., :1, :1]) for leaf in leaves), start=jnp.zeros((), leaves[0].dtype))
 
 
 def _squared_smith(apply: Apply, contraction: Callable, matrices: Any, X: Any) -> tuple[Any, Array]:
