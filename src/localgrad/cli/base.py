@@ -1,7 +1,8 @@
 """The application that all commands belong to, and what they share: errors in one line, and JSON.
 
 Exit status: 0 done, and every claim holds; 1 a claim fails; 2 the command could not do its work, for a reason given
-in one line (`--debug` shows the traceback); 130 interrupted. Results go to standard output, all else to standard error.
+in one line (`--debug` shows the traceback); 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP, 141 where the
+reader of the output has left, as in `| head`. Results go to standard output, all else to standard error.
 
 Limit: nothing heavy may be imported at the top of any command, so that `localgrad --help` answers at once.
 """
@@ -14,6 +15,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from localgrad.cli.process import discard_output, flush_output, suspects
+
 
 class _Commands(TyperGroup):
     """The commands in the order of a first visit, with every error turned into one line and exit status 2."""
@@ -23,12 +26,15 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            flush_output()
+            return result
         except KeyboardInterrupt as interruption:
             _print_error(str(interruption) or "interrupted; nothing was written")
-            raise typer.Exit(130) from None
+            raise typer.Exit(getattr(interruption, "status", 130)) from None
         except BrokenPipeError:
-            raise  # the reader of our output has left, as in `localgrad derive rflo | head`: Typer ends quietly
+            discard_output()
+            raise typer.Exit(141) from None
         except Exception as error:
             if ctx.params.get("debug") or type(error).__module__.partition(".")[0] in ("click", "typer"):
                 raise  # the latter are Typer's own: help, usage errors and exits
@@ -40,11 +46,16 @@ def _describe(error: Exception) -> str:
     """One sentence for the user: what is wrong and what helps."""
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("localgrad"):
         return f"the package {error.name!r} is not installed; try: pip install 'localgrad[reproduce]'"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return f"the memory of this machine does not suffice ({error or 'out of memory'}); take smaller sizes or counts"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ValueError | OSError):
         return str(error)
-    return f"unexpected {type(error).__name__}: {error} (this is a bug; `localgrad --debug ...` shows where)"
+    what = f"unexpected {type(error).__name__}: {error}"
+    if settings := suspects():
+        return f"{what} (the environment sets {settings}; try again without, and report what stays)"
+    return f"{what} (this is a bug; `localgrad --debug ...` shows where)"
 
 
 def _print_error(message: str) -> None:

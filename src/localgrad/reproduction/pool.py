@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -30,7 +31,7 @@ _GROUPS = (
 def run_experiments(names: Sequence[str], *, quick: bool = False, jobs: int = 1) -> Iterator[Section]:
     """The sections of experiments as they are finished, with more than one job in no particular order.
 
-    A failure or an interrupt ends all of them.
+    A failure or an interrupt ends all of them. Processes end with this one, even where it is killed.
     """
     jobs = min(jobs, len(names))
     if jobs <= 1:
@@ -71,6 +72,15 @@ def _run_by_name(name: str, quick: bool) -> Section:
 
 
 def _become_worker() -> None:
-    """Leave standard output to the parent, and go quietly when it is interrupted."""
+    """Leave standard output to the parent, and go quietly when it is interrupted or ends, however it ends."""
     sys.stdout = sys.stderr
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end, of which the system tells even where the parent was killed, and end this process."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
