@@ -122,7 +122,10 @@ def test_command_writes_only_what_is_asked_for(tmp_path, monkeypatch):
     [
         (["--w", "-1,1"], "--w '-1,1' must lie strictly between -1 and 1"),
         (["--w", "-0.5,0.5", "--figure", "map.png"], "a figure shows two axes"),
-        (["--w", "-0.5,0.5", "--grid", "1000"], "1,000,000,000 starts takes 14.0 GB of memory"),
+        (["--grid", "100000000"], "10,000,000,000,000,000 starts take 280,000,000 GB of memory"),
+        (["--grid", "100000000", "--store", "map.zarr"], "starts take about 14,000,000 GB on the disk"),
+        (["--rule", "rflo", "--feedback", "1", "--decay", "1.5"], "--decay 1.5 lets traces grow without bound"),
+        (["--rule", "tbptt", "--lags", "-1"], "--lags -1 must be at least 1"),
         (["--teacher", "1,1,2"], "teacher w* = 2 must lie strictly between"),
         (["--duration", "0"], "duration must be positive"),
         (["--figure", "map.pdf"], "must end in .png or .svg"),

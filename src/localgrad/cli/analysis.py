@@ -18,7 +18,7 @@ from localgrad.models.aligned import Mode
 from localgrad.models.linear import LinearRNN, random_network, spectral_radius
 from localgrad.modes.fixed_points import fixed_points
 from localgrad.modes.stability import critical_learning_rate, spectrum
-from localgrad.rules.presets import BPTT, make_rule, parameters_of
+from localgrad.rules.presets import BPTT
 from localgrad.rules.rule import Rule
 from localgrad.tasks.teachers import aligned_modes, load_teacher, parse_mode_teacher
 from localgrad.updates.expected import expected_update
@@ -28,26 +28,6 @@ SCALES = (-2.0, -1.0, -0.5, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 NUM_STUDENTS = 5
 """Random students over which the cosines of a network that is not aligned are taken."""
-
-
-def make_rules(
-    names: Sequence[str], *, feedback: float | None = None, decay: float | None = None, lags: int | None = None
-) -> list[Rule]:
-    """The rules named, each given those of the parameters that it takes.
-
-    **Raises:** `ValueError` for an unknown name, a required parameter that is missing, one that no rule takes, or a
-    feedback of 0.
-    """
-    given = {"feedback": feedback, "decay": decay, "lags": lags}
-    taken = {name: set(parameters_of(name)) for name in names}
-    for parameter, value in given.items():
-        if value is not None and not any(parameter in accepted for accepted in taken.values()):
-            raise ValueError(f"--{parameter} {value:g} is not a parameter of {', '.join(names)}; leave it out")
-        if isinstance(value, float) and not np.isfinite(value):
-            raise ValueError(f"--{parameter} {value} is not finite; give a finite number")
-    if feedback == 0:
-        raise ValueError("--feedback 0 teaches the hidden units nothing; give a number other than 0")
-    return [make_rule(name, **{key: given[key] for key in taken[name] if key in given}) for name in names]
 
 
 def read_teacher(text: str, *, spectral_radius: float | None = None) -> Mode | LinearRNN:
@@ -113,7 +93,10 @@ def _mode_table(rules: Sequence[Rule], modes: Mode, figure: Path | None) -> dict
     from localgrad.figures.plotting import save_figure, style
     from localgrad.reproduction.theory.teacher_modes import draw_mode_rates, mode_rates
 
-    c = modes.a * modes.b
+    with np.errstate(over="ignore"):
+        c = modes.a * modes.b
+    if not np.all(np.isfinite(c)):
+        raise ValueError("a mode of this teacher has a* b* too large for numbers; rescale A or B")
     if not np.any(c):
         raise ValueError("every mode of this teacher has a* b* = 0, so its output is 0; give a teacher with an output")
     audible = np.abs(c) > 1e-12 * np.abs(c).max()

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from localgrad.cli.base import JsonOption, app, print_json
+from localgrad.cli.base import JsonOption, app, check_finite, print_json
+from localgrad.cli.rules import RULES, DecayOption, FeedbackOption, LagsOption, RuleCommand, make_rules
 from localgrad.cli.targets import check_targets
 
 
-@app.command()
+@app.command(cls=RuleCommand)
 def analyze(
     teacher: Annotated[
         str,
@@ -20,12 +21,12 @@ def analyze(
     ],
     rules: Annotated[
         list[str] | None,
-        typer.Option("--rule", metavar="RULE", help="Rule to analyze, may be repeated: bptt, tbptt, rflo, eprop, "
-                     "feedback-alignment, three-factor. [default: bptt, tbptt and rflo]"),
+        typer.Option("--rule", metavar="RULE", help=f"Rule to analyze, may be repeated: {RULES}. "
+                     "[default: bptt, tbptt, and rflo with â = 1, ŵ = 0.5]"),
     ] = None,
-    feedback: Annotated[float | None, typer.Option(help="Fixed feedback â of a mode, not 0.")] = None,
-    decay: Annotated[float | None, typer.Option(help="Decay ŵ of rflo.")] = None,
-    lags: Annotated[int | None, typer.Option(metavar="N", help="Lags that tbptt keeps.")] = None,
+    feedback: FeedbackOption = None,
+    decay: DecayOption = None,
+    lags: LagsOption = None,
     spectral_radius: Annotated[
         float | None, typer.Option(metavar="RHO", help="Scale W to this spectral radius, between 0 and 1.")
     ] = None,
@@ -55,7 +56,7 @@ def analyze(
 
     if rules is None:
         feedback, decay = 1.0 if feedback is None else feedback, 0.5 if decay is None else decay
-    chosen = work.make_rules(rules or ["bptt", "tbptt", "rflo"], feedback=feedback, decay=decay, lags=lags)
+    chosen = make_rules(rules or ["bptt", "tbptt", "rflo"], feedback=feedback, decay=decay, lags=lags)
     found = work.read_teacher(teacher, spectral_radius=spectral_radius)
     if isinstance(found, Mode):
         if figure is not None:
@@ -72,6 +73,7 @@ def analyze(
             raise ValueError(
                 f"--figure {figure} shows modes, but teacher {teacher!r} has none ({document['reason']}); leave it out"
             )
+    check_finite(document, "this teacher")
     if as_json:
         print_json(document)
     else:

@@ -9,13 +9,18 @@ Limit: nothing heavy may be imported at the top of any command, so that `localgr
 
 from __future__ import annotations
 
+import errno
 import json
-from typing import Annotated, Any
+import math
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from localgrad.cli.process import discard_output, flush_output, suspects
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class _Commands(TyperGroup):
@@ -48,18 +53,37 @@ def _describe(error: Exception) -> str:
         return f"the package {error.name!r} is not installed; try: pip install 'localgrad[reproduce]'"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return f"the memory of this machine does not suffice ({error or 'out of memory'}); take smaller sizes or counts"
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
+    settings = suspects()
+    if isinstance(error, ChildProcessError) and settings:
+        return f"{error}; or without {settings} in the environment"
+    if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EIO)):
+        return f"{error.filename or 'standard output'}: {error.strerror}"  # files are always named (`files.py`)
     if isinstance(error, ValueError | OSError):
         return str(error)
-    what = f"unexpected {type(error).__name__}: {error}"
-    if settings := suspects():
+    what = f"unexpected {type(error).__name__}" + f": {error}" * bool(str(error))
+    if settings:
         return f"{what} (the environment sets {settings}; try again without, and report what stays)"
     return f"{what} (this is a bug; `localgrad --debug ...` shows where)"
 
 
+def make_console(*, stderr: bool = False) -> Console:
+    """A Rich console that prints text as it is: file names may hold what Rich takes for markup, `[b]` or `:x:`."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
 def _print_error(message: str) -> None:
     typer.secho("error: " + " ".join(message.split()), fg="red", err=True)
+
+
+def check_finite(document: Any, what: str) -> None:
+    """`ValueError` where a number in a document is NaN or infinite, which no table or JSON should show."""
+    values = document.values() if isinstance(document, dict) else document if isinstance(document, list) else []
+    if isinstance(document, float) and not math.isfinite(document):
+        raise ValueError(f"{what} makes numbers too large or too small to compute with; rescale it")
+    for value in values:
+        check_finite(value, what)
 
 
 def print_json(document: Any) -> None:

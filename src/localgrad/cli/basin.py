@@ -7,20 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from localgrad.cli.base import JsonOption, app, print_json
+from localgrad.cli.base import JsonOption, app, make_console, print_json
+from localgrad.cli.rules import DecayOption, FeedbackOption, LagsOption, RuleCommand, RuleOption, make_rules
 from localgrad.cli.targets import check_targets
 
 
-@app.command()
+@app.command(cls=RuleCommand)
 def basin(
-    rule: Annotated[
-        str,
-        typer.Option(metavar="RULE", help="One of bptt, tbptt, rflo, eprop, feedback-alignment, three-factor."),
-    ],
+    rule: RuleOption,
     teacher: Annotated[str, typer.Option(metavar="A,B,W", help="The teacher mode a*,b*,w*, such as 1,1,0.8.")],
-    feedback: Annotated[float | None, typer.Option(help="Fixed feedback â, not 0.")] = None,
-    decay: Annotated[float | None, typer.Option(help="Decay ŵ of rflo.")] = None,
-    lags: Annotated[int | None, typer.Option(metavar="N", help="Lags that tbptt keeps.")] = None,
+    feedback: FeedbackOption = None,
+    decay: DecayOption = None,
+    lags: LagsOption = None,
     a: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Starts of a: a range, or a number.")] = "-3,3",
     b: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Starts of b: a range, or a number.")] = "-3,3",
     w: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Starts of w: a range, or a number.")] = "0",
@@ -46,12 +44,11 @@ def basin(
     """
     check_targets({"--figure": figure}, store=store, inputs={})
     from localgrad.cli import maps
-    from localgrad.rules.presets import make_rule
     from localgrad.tasks.teachers import parse_mode_teacher
 
-    chosen = make_rule(rule, feedback=feedback, decay=decay, lags=lags)
+    [chosen] = make_rules([rule], feedback=feedback, decay=decay, lags=lags)
     mode = parse_mode_teacher(teacher)
-    axes = {name: maps.parse_axis(name, text, grid) for name, text in (("a", a), ("b", b), ("w", w))}
+    axes = maps.parse_axes({"a": a, "b": b, "w": w}, grid, store)
     document = _with_progress(chosen, mode, axes, duration=duration, figure=figure, store=store)
     if as_json:
         print_json(document)
@@ -77,12 +74,11 @@ def _where(document: dict[str, Any]) -> str:
 def _with_progress(rule: Any, teacher: Any, axes: dict[str, Any], **options: Any) -> dict[str, Any]:
     """`make_map` with a progress bar on standard error, where that is a terminal."""
     import numpy as np
-    from rich.console import Console
     from rich.progress import Progress
 
     from localgrad.cli.maps import make_map
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     total = int(np.prod([np.size(axis) for axis in axes.values()]))
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("trajectories", total=total)

@@ -7,21 +7,20 @@ from typing import Annotated
 import typer
 
 from localgrad.cli.base import JsonOption, app, print_json
+from localgrad.cli.rules import RULES, LagsOption, RuleCommand, check_lags
 
 MOST_LAGS = 32
 """Half a minute of algebra; beyond, it takes minutes and then exceeds Python's recursion limit."""
 
 
-@app.command()
+@app.command(cls=RuleCommand)
 def derive(
     name: Annotated[
         str,
-        typer.Argument(metavar="RULE", help="One of bptt, tbptt, rflo, eprop, feedback-alignment, three-factor."),
+        typer.Argument(metavar="RULE", help=f"One of {RULES}."),
     ],
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, ready to paste.")] = False,
-    lags: Annotated[
-        int | None, typer.Option(metavar="N", help="How many lags tbptt keeps, at least 1 (1 unless given).")
-    ] = None,
+    lags: LagsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Derive a rule's learning dynamics symbolically.
@@ -36,6 +35,7 @@ def derive(
     """
     if latex and as_json:
         raise ValueError("--latex and --json exclude each other; give one of them")
+    check_lags(lags)
     if lags is not None and lags > MOST_LAGS:
         raise ValueError(
             f"--lags {lags} makes equations of thousands of terms; give at most {MOST_LAGS}, or derive bptt, all lags"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from localgrad.cli.limits import check_disk, check_memory
 from localgrad.models.aligned import Mode
 from localgrad.modes.basins import basins
 from localgrad.outcomes import Outcome
@@ -19,8 +19,20 @@ from localgrad.rules.rule import Rule
 LARGEST_FIGURE = 4_000_000
 """Starts a figure may have."""
 
-LARGEST_IN_MEMORY = 100_000_000
-"""Starts of a map that is not streamed into a store; they take 14 bytes each, and room to count them."""
+_BYTES = 14
+"""What a map holds of one start."""
+
+
+def parse_axes(texts: Mapping[str, str], points: int, store: Path | None) -> dict[str, float | np.ndarray]:
+    """Numbers and axes from words (see `parse_axis`), once it is known that a map of them has a place."""
+    ranges = sum("," in text for text in texts.values())
+    size = points**ranges
+    remedy = "lower --grid, or fix one of --a, --b, --w at a number"
+    if store is None:  # counting the outcomes takes as much again
+        check_memory(f"{size:,} starts", 2 * _BYTES * size, f"{remedy}, or stream the map to the disk with --store")
+    else:
+        check_disk(f"{size:,} starts", 0.1 * _BYTES * size, store.parent, remedy)  # they compress about tenfold
+    return {name: parse_axis(name, text, points) for name, text in texts.items()}
 
 
 def parse_axis(name: str, text: str, points: int) -> float | np.ndarray:
@@ -55,7 +67,6 @@ def make_map(
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
     """Compute the map, draw it if it is a slice of two axes, and say how often learning ended how."""
-    _check_size(axes, store)
     if figure is not None:
         _check_figure([name for name, axis in axes.items() if np.ndim(axis) == 1], axes)
     started = time.perf_counter()
@@ -64,16 +75,6 @@ def make_map(
     if figure is not None:
         _draw(data, figure)
     return _document(data, seconds, figure, store)
-
-
-def _check_size(axes: dict[str, Any], store: Path | None) -> None:
-    size = math.prod(np.size(axis) for axis in axes.values())
-    if store is None and size > LARGEST_IN_MEMORY:
-        raise ValueError(
-            f"a map of {size:,} starts takes {14e-9 * size:,.1f} GB of memory, above the limit of "
-            f"{LARGEST_IN_MEMORY:,} starts; lower --grid, fix one of --a, --b, --w at a number, or stream the map "
-            "to a disk with --store"
-        )
 
 
 def _check_figure(ranges: list[str], axes: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def flush_output() -> None:
 
 
 def leave(status: int) -> None:
-    """Exit; after an error or an interrupt without taking Python apart, under which threads of JAX may still compute."""
+    """Exit; after an error or an interrupt at once, since threads of JAX may still compute while Python ends."""
     try:
         flush_output()
     except OSError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from localgrad.cli.base import JsonOption, app, print_json
+from localgrad.cli.base import JsonOption, app, make_console, print_json
 from localgrad.reproduction.catalogue import NAMES
 
 if TYPE_CHECKING:
@@ -31,14 +31,16 @@ def reproduce(
         Path, typer.Option("--out", metavar="DIR", help="Folder for the report, figures and data; made if missing.")
     ] = Path("localgrad-report"),
     jobs: Annotated[
-        int | None, typer.Option(min=1, show_default="one a core, at most 4", help="Experiments to run side by side.")
+        int | None,
+        typer.Option(metavar="N", min=1, show_default="one a core, at most 4", help="Experiments to run side by side."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compute the results of the paper and give a verdict on each of its statements.
 
     Writes DIR/report.html (the verdicts, then every experiment with its claims and figures), claims.json, and the
-    figures and datasets as files. All of it, or nothing: an interrupted run leaves no report behind.
+    figures and datasets as files. All of it, or nothing: an interrupted run leaves no report behind, and an older one as
+    it was. A finished run moves the files of an older report to DIR/previous-report.
 
     Examples:
 
@@ -77,10 +79,9 @@ def _compile_quickly() -> None:
 
 def _run_with_progress(names: list[str], *, quick: bool, jobs: int) -> list[Section]:
     """The sections in order; progress on standard error, a bar on a terminal and plain lines elsewhere."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("experiments", total=len(names))
@@ -91,25 +92,26 @@ def _run_with_progress(names: list[str], *, quick: bool, jobs: int) -> list[Sect
             sections[section.name] = section
             progress.advance(task)
             line = f"[{number}/{len(names)}] {section.name}: {section.seconds:.1f} s"
-            console.print(line, markup=False, highlight=False)
+            console.print(line)
     return [sections[name] for name in names]
 
 
 def _print_verdicts(sections: list[Section], report: Path) -> None:
     """The verdicts in short, then the claims that fail, where the eye is."""
-    from rich.console import Console
-
+    from localgrad.reproduction.report import PREVIOUS
     from localgrad.reproduction.section import all_claims, count_claims, count_verdicts, judge_paper
     from localgrad.reproduction.verdicts import NOT_TESTED
 
-    console, paper = Console(), judge_paper(sections)
+    console, paper = make_console(), judge_paper(sections)
     if any(item["verdict"] != NOT_TESTED for item in paper):
         console.print(_verdict_table(paper))
     failing = [claim for claim in all_claims(sections) if not claim["holds"]]
     if failing:
         console.print(_failing_table(failing))
     lines = f"The paper: {count_verdicts(paper)}.\n{count_claims(sections)}. Report: {report}"
-    console.print(lines, markup=False, highlight=False, soft_wrap=True)
+    console.print(lines, soft_wrap=True)
+    if (older := report.parent / PREVIOUS).exists():
+        console.print(f"The files of an older report are in {older}, until the next run.", soft_wrap=True)
 
 
 def _verdict_table(paper: list[dict[str, Any]]) -> Table:

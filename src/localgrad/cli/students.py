@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from localgrad.cli.limits import check_memory
+from localgrad.cli.rules import check_lags
 from localgrad.files import write_atomically
 from localgrad.learning.train import TrainingRun
 from localgrad.learning.training_loop import exact_loss
@@ -24,6 +26,23 @@ from localgrad.rules.rule import Rule
 from localgrad.tasks.teachers import load_teacher
 
 _FORMS = "give a file, random:OUTPUT,HIDDEN,INPUT or modes:W,W,…"
+
+
+def check_counts(
+    teacher: str, *, hidden: int | None, seeds: int, steps: int, batch: int, horizon: int, method: str, double: bool
+) -> None:
+    """`ValueError` for counts that this machine cannot hold; `teacher` matters where it is of the kind `random:`."""
+    size = 8 if double else 4
+    given = teacher.removeprefix("random:").split(",") if teacher.startswith("random:") else []
+    output, units, input = map(int, given) if len(given) == 3 and all(x.isdigit() for x in given) else (1, 1, 1)
+    check_memory("the weights of the teacher", 8 * units * (units + output + input), "give smaller sizes")
+    width = hidden or units
+    weights = size * seeds * width * (width + output + input)
+    check_memory(f"the weights of {seeds:,} students of {width:,} hidden units", weights, "lower --hidden or --seeds")
+    losses = size * seeds * steps
+    check_memory(f"the losses of {seeds:,} × {steps:,} steps", losses, "lower --steps or --seeds")
+    drawn = size * batch * input * (1 if method == "online" else horizon)
+    check_memory(f"the inputs of {batch:,} sequences of {horizon:,} steps", drawn, "lower --batch or --horizon")
 
 
 def make_teacher(text: str, *, spectral_radius: float | None, seed: int) -> LinearRNN:
@@ -79,6 +98,7 @@ def make_training_rule(
     seed: int,
 ) -> Rule:
     """The preset called `name`, with a fixed feedback drawn for each student where it needs one or a scale is given."""
+    check_lags(lags)
     parameter = parameters_of(name).get("feedback")
     if parameter is None and feedback_scale is not None:
         raise ValueError(f"--feedback-scale {feedback_scale} is not a parameter of {name}; leave it out")

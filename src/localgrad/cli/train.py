@@ -10,15 +10,13 @@ from typing import Annotated, Any, cast
 import typer
 
 from localgrad.cli.base import JsonOption, app, print_json
+from localgrad.cli.rules import DecayOption, LagsOption, RuleCommand, RuleOption
 from localgrad.cli.targets import check_targets
 
 
-@app.command()
+@app.command(cls=RuleCommand)
 def train(
-    rule: Annotated[
-        str,
-        typer.Option(metavar="RULE", help="One of bptt, tbptt, rflo, eprop, feedback-alignment, three-factor."),
-    ],
+    rule: RuleOption,
     teacher: Annotated[
         str,
         typer.Option(metavar="TEACHER", help="A file: .npz (A, W, B), or a bare matrix W as .npy, .csv or .txt; or "
@@ -30,28 +28,35 @@ def train(
     ] = None,
     feedback_scale: Annotated[
         float | None,
-        typer.Option(help="Draw a fixed feedback with standard deviation SCALE / √hidden. [default: 1 where needed]"),
+        typer.Option(metavar="SCALE", help="Draw a fixed feedback with standard deviation SCALE / √hidden. "
+                     "[default: 1 where needed]"),
     ] = None,
-    decay: Annotated[float | None, typer.Option(help="Decay ŵ of rflo.")] = None,
-    lags: Annotated[int | None, typer.Option(metavar="N", help="Lags that tbptt keeps.")] = None,
+    decay: DecayOption = None,
+    lags: LagsOption = None,
     hidden: Annotated[
         int | None, typer.Option(metavar="N", help="Hidden units of a student. [default: the teacher's]", min=1)
     ] = None,
-    scale: Annotated[float, typer.Option(help="Scale of a student's Gaussian initial weights.")] = 0.3,
-    learning_rate: Annotated[float, typer.Option(help="Learning rate, positive.")] = 0.01,
+    scale: Annotated[float, typer.Option(metavar="SCALE", help="Scale of a student's Gaussian initial weights.")] = 0.3,
+    learning_rate: Annotated[float, typer.Option(metavar="RATE", help="Learning rate, positive.")] = 0.01,
     steps: Annotated[int, typer.Option(metavar="N", help="Updates.", min=1)] = 2000,
     batch: Annotated[int, typer.Option(metavar="N", help="Sequences in a batch.", min=1)] = 64,
     horizon: Annotated[int, typer.Option(metavar="N", help="Steps in a sequence.", min=1)] = 100,
-    loss: Annotated[str, typer.Option(help="final (step) or sequence (mean over its steps).")] = "final",
-    method: Annotated[str, typer.Option(help="correlation, recorded or online; the same updates.")] = "correlation",
+    loss: Annotated[str, typer.Option(metavar="KIND", help="What is learned: the error of the final step, final, or "
+                     "the mean over all steps, sequence.")] = "final",
+    method: Annotated[str, typer.Option(metavar="METHOD", help="How updates are computed, which are the same: "
+                     "correlation (fastest), recorded, or online.")] = "correlation",
     seeds: Annotated[int, typer.Option(metavar="N", help="Students trained side by side.", min=1)] = 1,
-    seed: Annotated[int, typer.Option(metavar="N", help="Where all random numbers come from.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Where all random numbers come from.", min=0, max=2**63 - 1)
+    ] = 0,
     target: Annotated[
-        float, typer.Option(help="Exact loss, relative to a silent student's, that counts as converged.")
+        float,
+        typer.Option(metavar="LOSS", help="Expected loss, relative to that of a student without output, at or below "
+                     "which a student counts as converged.")
     ] = 0.01,
     double: Annotated[bool, typer.Option("--double", help="Compute in 64 bits instead of 32.")] = False,
     checkpoint: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Store the run here; if the file exists, go on from it.")
+        Path | None, typer.Option(metavar="FILE", help="Store the run here (.npz); if the file exists, go on from it.")
     ] = None,
     checkpoint_every: Annotated[int, typer.Option(metavar="N", help="Steps between two checkpoints.", min=1)] = 1000,
     out: Annotated[
@@ -77,6 +82,9 @@ def train(
     from localgrad.cli import students as work
     from localgrad.learning.train import train as run_training
 
+    work.check_counts(
+        teacher, hidden=hidden, seeds=seeds, steps=steps, batch=batch, horizon=horizon, method=method, double=double
+    )
     found = work.make_teacher(teacher, spectral_radius=spectral_radius, seed=seed)
     dtype = "float64" if double else "float32"
     batch_of = work.make_students(found, hidden or found.sizes[1], scale=scale, seeds=seeds, seed=seed, dtype=dtype)
@@ -88,10 +96,10 @@ def train(
             num_steps=steps, batch_size=batch, horizon=horizon, loss=cast(Any, loss), method=method, target_loss=target,
             checkpoint=checkpoint, checkpoint_every=checkpoint_every, progress=True,
         )  # fmt: skip
-    except KeyboardInterrupt:
-        if checkpoint is None:
-            raise
-        raise KeyboardInterrupt(f"interrupted; the same command goes on from {str(checkpoint)!r}") from None
+    except KeyboardInterrupt as interruption:
+        if checkpoint is not None and checkpoint.exists():
+            interruption.args = (f"interrupted; the same command goes on from {str(checkpoint)!r}",)
+        raise
     seconds = time.perf_counter() - started
     if out is not None:
         work.save_run(run, out)
