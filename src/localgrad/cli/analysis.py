@@ -42,10 +42,7 @@ def read_teacher(text: str, *, spectral_radius: float | None = None) -> Mode | L
 def analyze_mode(rule: Rule, teacher: Mode) -> dict[str, Any]:
     """Fixed points of one mode under one rule, and spectrum, rate and critical learning rate along the optimum."""
     s = np.array(SCALES) * np.sqrt(abs(teacher.a * teacher.b))
-    with np.errstate(all="ignore"):  # what overflows here is found as not finite
-        values, limits = spectrum(rule, teacher, s), critical_learning_rate(rule, teacher, s)
-    if not np.all(np.isfinite(values)):
-        raise ValueError(f"teacher {tuple(map(float, teacher))} makes eigenvalues too large for numbers; rescale it")
+    values, limits = spectrum(rule, teacher, s), critical_learning_rate(rule, teacher, s)
     return {
         "rule": rule.describe(),
         "fixed_points": [

@@ -39,8 +39,8 @@ def reproduce(
     """Compute the results of the paper and give a verdict on each of its statements.
 
     Writes DIR/report.html (the verdicts, then every experiment with its claims and figures), claims.json, and the
-    figures and datasets as files. All of it, or nothing: an interrupted run leaves no report behind, and an older one as
-    it was. A finished run moves the files of an older report to DIR/previous-report.
+    figures and datasets as files. All of it, or nothing: an interrupted run leaves no report behind, and an older one
+    as it was. A finished run moves the files of an older report to DIR/previous-report.
 
     Examples:
 
