@@ -19,6 +19,8 @@ from .models.linear import random_network as random_network
 from .models.linear import spectral_radius as spectral_radius
 from .modes.basins import basins as basins
 from .modes.basins import sample_basins as sample_basins
+from .modes.boundary import Boundary as Boundary
+from .modes.boundary import boundary as boundary
 from .modes.ensemble.integrate import integrate_modes as integrate_modes
 from .modes.ensemble.result import Ensemble as Ensemble
 from .modes.equations import align_rule as align_rule
@@ -27,12 +29,15 @@ from .modes.equations import mode_loss as mode_loss
 from .modes.equations import mode_update as mode_update
 from .modes.fixed_points import fixed_points as fixed_points
 from .modes.fixed_points import search_fixed_points as search_fixed_points
+from .modes.slowest import SlowestPoint as SlowestPoint
+from .modes.slowest import slowest_point as slowest_point
 from .modes.stability import convergence_rate as convergence_rate
 from .modes.stability import critical_learning_rate as critical_learning_rate
 from .modes.stability import optimal_mode as optimal_mode
 from .modes.stability import rate_crossings as rate_crossings
 from .modes.stability import spectrum as spectrum
 from .modes.stability import spectrum_at as spectrum_at
+from .modes.trajectory import Trajectory as Trajectory
 from .modes.trajectory import learn_mode as learn_mode
 from .outcomes import Outcome as Outcome
 from .rules.parts import Feedback as Feedback

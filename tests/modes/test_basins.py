@@ -79,7 +79,7 @@ def test_bad_axes(axes, words):
 
 
 def test_bad_sample():
-    with pytest.raises(ValueError, match="num_starts must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_starts must be a whole number of at least 1, got 0"):
         sample_basins(BPTT(), TEACHER, num_starts=0, low=Mode(0, 0, 0), high=Mode(1, 1, 0.5))
 
 

@@ -8,6 +8,7 @@ Zarr store, from which xarray opens them lazily.
 Limits: those of `integrate_modes`; starts with `|w| ≥ 1` count as diverged at time 0.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,27 @@ import xarray as xr
 
 from localgrad.files import build_folder
 from localgrad.models.aligned import Mode
+from localgrad.modes.arguments import as_float, as_mode, as_rule, as_scalar, check_count, check_memory
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.modes.ensemble.result import Ensemble
+from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
 
 BLOCK = 2**20
 """Trajectories computed at a time; about 100 MB."""
 
 _TYPES = {"outcome": "int8", "branch": "int8", "time": "float32", "path_length": "float32", "peak_loss": "float32"}
+_CODES = ", ".join(f"{int(outcome)} {outcome}" for outcome in Outcome)
+_ABOUT = {
+    "a": ("readout of the start", "1"),
+    "b": ("input weight of the start", "1"),
+    "w": ("recurrent weight of the start", "1"),
+    "outcome": (f"how learning ended: {_CODES}", "code"),
+    "branch": ("branch of the optimal manifold reached, sign of s; 0 if not converged", "sign"),
+    "time": ("learning time (learning rate × steps) until converged, or the end", "learning rate × steps"),
+    "path_length": ("length of the way through (a, b, w)", "1"),
+    "peak_loss": ("highest loss on the way, infinite where diverged", "initial loss"),
+}
 
 
 def basins(
@@ -62,7 +76,8 @@ def basins(
     >>> found.branch.values.tolist()  # from a = −1, b = 1 it diverges
     [[1, 0], [1, 1]]
     """
-    axes = {name: np.asarray(x, dtype=float) for name, x in (("a", a), ("b", b), ("w", w))}
+    rule, teacher = as_rule(rule), as_mode(teacher, "teacher")
+    axes = {name: np.asarray(as_float(x, f"axis {name}"), dtype=float) for name, x in (("a", a), ("b", b), ("w", w))}
     for name, axis in axes.items():
         if axis.ndim > 1 or axis.size == 0:
             raise ValueError(f"axis {name} has shape {axis.shape}; give a number or an array of one axis, not empty")
@@ -74,10 +89,13 @@ def basins(
         return Mode(*(grid[name][index[name]] if name in grid else axes[name] for name in "abw"))
 
     fixed = {name: float(axis) for name, axis in axes.items() if name not in grid}
-    attributes = {"rule": rule.describe(), "teacher": list(map(float, teacher)), "duration": duration, "rtol": rtol}
+    attributes = _problem(rule, teacher, duration, rtol)
+    count = math.prod(shape)
+    if store is None:
+        check_memory(count, 14, "starts", "give shorter axes, or a store to stream the map into")
 
     def fill(target: _Memory | _Store) -> None:
-        for first, last in _blocks(int(np.prod(shape)), target.rows):
+        for first, last in _blocks(count, target.rows):
             run = integrate_modes(rule, starts(first, last), teacher, duration=duration, rtol=rtol)
             target.write(first, last, run)
             if progress is not None:
@@ -91,7 +109,7 @@ def basins(
         with build_folder(store) as growing:
             fill(_Store(shape, grid, growing, attributes | fixed))
         found = xr.open_zarr(store, consolidated=False, chunks=None)
-    return found.assign_coords(fixed).assign_attrs(attributes)
+    return _described(found.assign_coords(fixed), attributes)
 
 
 def sample_basins(
@@ -114,17 +132,34 @@ def sample_basins(
 
     Source: docs/theory.md, section 8.
     """
-    if num_starts < 1:
-        raise ValueError(f"num_starts must be at least 1, got {num_starts}")
+    num_starts = check_count(num_starts, "num_starts")
+    check_memory(num_starts, 200, "starts", "give fewer")
     rng = np.random.default_rng(seed)
-    start = Mode(*(rng.uniform(x, y, num_starts) for x, y in zip(low, high, strict=True)))
+    corners = zip("abw", as_mode(low, "low"), as_mode(high, "high"), strict=True)
+    start = Mode(*(rng.uniform(as_scalar(x, f"low {k}"), as_scalar(y, f"high {k}"), num_starts) for k, x, y in corners))
     run = integrate_modes(rule, start, teacher, duration=duration, rtol=rtol)
-    variables = {name: ("start", values.astype(_TYPES[name])) for name, values in _values(run).items()}
-    return xr.Dataset(variables, {name: ("start", x) for name, x in zip("abw", start, strict=True)})
+    variables = {name: ("start", values) for name, values in _values(run).items()}
+    found = xr.Dataset(variables, {name: ("start", x) for name, x in zip("abw", start, strict=True)})
+    return _described(found, _problem(rule, teacher, duration, rtol) | {"seed": seed})
+
+
+def _problem(rule: Rule, teacher: Mode, duration: float, rtol: float) -> dict[str, Any]:
+    """What a map is of, for its attributes."""
+    numbers = [np.asarray(x, dtype=float).tolist() for x in teacher]
+    return {"rule": rule.describe(), "rule_key": rule.key, "teacher": numbers, "duration": duration, "rtol": rtol}
+
+
+def _described(found: xr.Dataset, attributes: dict[str, Any]) -> xr.Dataset:
+    """With the problem as attributes, and a description and unit of every variable and coordinate."""
+    for name in found.variables:
+        if name in _ABOUT:
+            found[name].attrs.update(zip(("long_name", "units"), _ABOUT[str(name)], strict=True))
+    return found.assign_attrs(attributes)
 
 
 def _values(run: Ensemble) -> dict[str, np.ndarray]:
-    return {name: getattr(run, name) for name in _TYPES}
+    with np.errstate(over="ignore"):  # a peak loss beyond single precision is infinite there
+        return {name: getattr(run, name).astype(dtype) for name, dtype in _TYPES.items()}
 
 
 def _blocks(count: int, rows: int) -> Iterator[tuple[int, int]]:
@@ -137,8 +172,8 @@ class _Memory:
     """Collects a map in memory."""
 
     def __init__(self, shape: tuple[int, ...], grid: dict[str, np.ndarray]):
-        self.grid, self.shape, self.rows = grid, shape, int(np.prod(shape[1:]))
-        self.arrays = {name: np.empty(int(np.prod(shape)), dtype) for name, dtype in _TYPES.items()}
+        self.grid, self.shape, self.rows = grid, shape, math.prod(shape[1:])
+        self.arrays = {name: np.empty(math.prod(shape), dtype) for name, dtype in _TYPES.items()}
 
     def write(self, first: int, last: int, run: Ensemble) -> None:
         for name, values in _values(run).items():
@@ -155,17 +190,21 @@ class _Store:
     def __init__(self, shape: tuple[int, ...], grid: dict[str, np.ndarray], folder: Path, attributes: dict):
         import zarr
 
-        self.shape, self.rows = shape, int(np.prod(shape[1:]))
+        self.shape, self.rows = shape, math.prod(shape[1:])
         chunks = (max(1, min(shape[0], BLOCK // self.rows)), *shape[1:])
         group = zarr.open_group(folder, mode="w-", attributes=attributes)
         for name, axis in grid.items():
-            group.create_array(name, shape=axis.shape, dtype="float64", dimension_names=[name])[:] = axis
+            self._array(group, name, axis.shape, "float64", dimension_names=[name])[:] = axis
         self.arrays = {
-            name: group.create_array(name, shape=shape, chunks=chunks, dtype=dtype, dimension_names=list(grid))
+            name: self._array(group, name, shape, dtype, chunks=chunks, dimension_names=list(grid))
             for name, dtype in _TYPES.items()
         }
+
+    def _array(self, group: Any, name: str, shape: tuple[int, ...], dtype: str, **options: Any) -> Any:
+        about = dict(zip(("long_name", "units"), _ABOUT[name], strict=True))
+        return group.create_array(name, shape=shape, dtype=dtype, attributes=about, **options)
 
     def write(self, first: int, last: int, run: Ensemble) -> None:
         rows = slice(first // self.rows, last // self.rows)
         for name, values in _values(run).items():
-            self.arrays[name][rows] = values.reshape(-1, *self.shape[1:]).astype(_TYPES[name])
+            self.arrays[name][rows] = values.reshape(-1, *self.shape[1:])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from localgrad.models.aligned import Mode
+from localgrad.modes.arguments import as_float
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
 
@@ -72,6 +73,7 @@ class Ensemble:
         """
         from localgrad.modes.ensemble.integrate import integrate_modes
 
+        times = as_float(times, "times")
         return integrate_modes(self.rule, self.initial, self.teacher, save_at=times, **self.settings)
 
     def plot(self) -> Any:

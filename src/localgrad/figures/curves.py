@@ -1,0 +1,51 @@
+"""Figures of single results, as their `.plot()` draws them: what happened, in two panels.
+
+A result is any object with the fields that are read here; nothing is computed but counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from localgrad.figures.plotting import BLACK, GREY, PALETTE, new_figure, style
+
+
+def plot_trajectory(trajectory: Any) -> Figure:
+    """The mode `(a, b, w)` and the loss over learning time."""
+    with style():
+        figure, (left, right) = new_figure(columns=2)
+        for letter, values, color in zip("abw", trajectory.modes, PALETTE, strict=False):
+            left.plot(trajectory.time, values, color=color, label=f"${letter}$")
+        left.axhline(trajectory.teacher.w, color=GREY, linestyle=":", label="$w^*$")
+        left.set(xlabel="learning time", ylabel="mode")
+        left.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        positive = trajectory.loss > 0  # a loss of exactly 0 has no place on a logarithmic axis
+        right.semilogy(trajectory.time[positive], trajectory.loss[positive], color=BLACK)
+        right.set(xlabel="learning time", ylabel="loss")
+        figure.suptitle(f"{trajectory.rule.describe()}: {trajectory.outcome}")
+    return figure
+
+
+def plot_ensemble(ensemble: Any) -> Figure:
+    """How often each outcome occurred, and learning times and path lengths of those that converged."""
+    from localgrad.outcomes import Outcome
+
+    with style():
+        figure, (left, right) = new_figure(columns=2)
+        counts = Outcome.counts(ensemble.outcome)
+        bars = left.bar(list(counts), list(counts.values()), color=[PALETTE[k] for k in range(len(counts))])
+        left.bar_label(bars, fmt="{:,.0f}")
+        left.set(ylabel="trajectories")
+        converged = ensemble.outcome == Outcome.CONVERGED
+        for sign, color, words in ((1, PALETTE[0], "$s > 0$"), (-1, PALETTE[1], "$s < 0$")):
+            here = converged & (ensemble.branch == sign)
+            if here.any():
+                right.plot(ensemble.time[here], ensemble.path_length[here], ".", markersize=3, color=color, label=words)
+        right.set(xlabel="learning time", ylabel="path length")
+        if np.any(converged):
+            right.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.suptitle("; ".join(rule.describe() for rule in ensemble.rules[:2]))
+    return figure
