@@ -54,9 +54,9 @@ def test_findings_do_not_decide():
 def test_sentences_quote_what_was_measured():
     told = statement("x.a", "x.k", why="{x.a:.0%}, {x.number}, {x.k:.1f}.", otherwise="For {x.number:.1f} reasons.")
     found = judge(told, evidence(a=True, k=False))
-    assert found["why"] == "25%, 3.14, inf. For 3.1 reasons."
+    assert found["why"] == "25 %, 3.14, inf. For 3.1 reasons."
     assert found["checks"] == ["x.k"]
-    assert judge(told, evidence(a=True, k=True))["why"] == "25%, 3.14, inf."
+    assert judge(told, evidence(a=True, k=True))["why"] == "25 %, 3.14, inf."
 
 
 def test_what_did_not_run_is_named():

@@ -32,7 +32,7 @@ import xarray as xr
 from localgrad.files import name_errors, only_writer
 from localgrad.reproduction.notation import NOTATION
 from localgrad.reproduction.section import Section, all_checks, all_claims, count_claims, count_verdicts, judge_paper
-from localgrad.reproduction.verdicts import VERDICTS
+from localgrad.reproduction.verdicts import NOT_TESTED, VERDICTS
 
 PREVIOUS = "previous-report"
 """Folder inside a report's, for what stood in the way of its files; the run after the next one replaces it."""
@@ -50,7 +50,8 @@ def render_html(sections: Sequence[Section]) -> str:
     paper = judge_paper(sections)
     return template.render(
         sections=sections,
-        paper=sorted(paper, key=lambda item: item["verdict"] == VERDICTS[-1]),  # what was not tested comes last
+        paper=paper,
+        not_tested=NOT_TESTED,
         verdicts=count_verdicts(paper),
         notation=NOTATION,
         looks=dict(zip(VERDICTS, ("good", "half", "bad", "none"), strict=True)),

@@ -84,11 +84,20 @@ class Evidence:
     def fill(self, template: str) -> str:
         """The template with measured values in place of their names, by default to three significant digits."""
 
-        def written(found: re.Match[str]) -> str:
-            value = self.value(found[1])
-            return value if isinstance(value, str) else format(value, found[2] or ".3g")
+        return _PLACEHOLDER.sub(lambda found: _written(self.value(found[1]), found[2] or ".3g"), template)
 
-        return _PLACEHOLDER.sub(written, template)
+
+def _written(value: Any, form: str) -> str:
+    """A value in a sentence; 0 and whole shares are exact and look it.
+
+    >>> _written(0.0, ".0e"), _written(1.0, ".2%"), _written(0.791, ".1%"), _written("nan", ".2f")
+    ('0', '100 %', '79.1 %', 'nan')
+    """
+    if isinstance(value, str):
+        return value
+    if form.endswith("%"):
+        return f"{value:.0%}"[:-1] + " %" if value in (0, 1) else f"{value:{form}}"[:-1] + " %"
+    return "0" if value == 0 else f"{value:{form}}"
 
 
 def verdict(statement: Statement, evidence: Evidence) -> str:
