@@ -61,7 +61,7 @@ def test_sentences_quote_what_was_measured():
 
 def test_what_did_not_run_is_named():
     found = judge(statement("x.a", "y.b", why="{z.c}"), evidence(a=True))
-    assert (found["verdict"], found["why"]) == (NOT_TESTED, "Needs `localgrad reproduce y z`.")
+    assert (found["verdict"], found["why"]) == (NOT_TESTED, "Needs the experiments y, z.")
     assert judge(statement(why="There is no way."), evidence())["why"] == "There is no way."
 
 

@@ -22,6 +22,7 @@ from localgrad.reproduction.report import (
 )
 from localgrad.reproduction.runner import run_experiment
 from localgrad.reproduction.section import LARGEST_EMBEDDED_SVG, RenderedFigure
+from localgrad.reproduction.verdicts import Statement
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -90,6 +91,20 @@ def test_the_page_begins_with_verdicts_and_ends_with_all_claims(document):
     assert places == sorted(places)
     assert all(statement.sentence in document.text for statement in STATEMENTS)
     assert all(meaning in document.text for _, meaning in NOTATION)
+
+
+def test_verdicts_link_what_decided(section, monkeypatch):
+    told = Statement(
+        "powers", "Powers <i>vanish</i>.", "topic", ("demo.sum", "demo.slow"), "In {demo.steps:.0f} steps."
+    )
+    monkeypatch.setattr("localgrad.reproduction.section.STATEMENTS", (told, Statement("x", "Rest.", "t", (), "Lazy.")))
+    page = Document(render_html([section]))
+    assert page.all("i") == []
+    assert "Of 2 statements: 1 partly, 1 not tested." in page.text
+    assert "In 18 steps." in page.text
+    assert {"href": "#demo.sum"} in page.all("a")
+    assert {"href": "#demo.slow"} in page.all("a")
+    assert page.text.index("Not tested in this run") < page.text.index("Lazy.")
 
 
 def test_a_check_that_disagrees_is_no_failing_claim(section, document):

@@ -122,7 +122,7 @@ def judge(statement: Statement, evidence: Evidence) -> dict[str, Any]:
     """
     missing = evidence.lacks(statement)
     found = NOT_TESTED if missing else verdict(statement, evidence)
-    why = f"Needs `localgrad reproduce {' '.join(missing)}`." if missing else evidence.fill(statement.why)
+    why = f"Needs the experiments {', '.join(missing)}." if missing else evidence.fill(statement.why)
     if found in (PARTLY, NOT_REPRODUCED) and statement.otherwise:
         why = f"{why} {evidence.fill(statement.otherwise)}"
     return {
