@@ -13,6 +13,7 @@ from localgrad import Mode, __version__, aligned_network, expected_loss, load_te
 from localgrad.cli.main import app
 from localgrad.reproduction import catalogue
 from localgrad.reproduction.paper import STATEMENTS
+from localgrad.reproduction.verdicts import Statement
 from localgrad.rules.presets import PRESETS
 
 COMMANDS = ("reproduce", "derive", "analyze", "basin", "train")
@@ -75,6 +76,20 @@ def test_failing_claim_gives_status_1_and_is_named(inject, tmp_path):
     assert "demo.fails" in result.stdout
     assert "FAILS" in result.stdout
     assert "2 of 3 claims hold" in result.stdout
+
+
+def test_verdicts_follow_and_do_not_change_the_status(inject, tmp_path, monkeypatch):
+    """What the paper says and is not found is a verdict; only a claim of ours that fails is an error."""
+    told = Statement("powers", "Powers vanish [red]", "a topic", ("demo.slow",), "After {demo.steps:.0f} steps.")
+    monkeypatch.setattr("localgrad.reproduction.section.STATEMENTS", (told,))
+    inject(DEMO)
+    result = run("reproduce", "--out", tmp_path)
+    assert result.exit_code == 0
+    assert "Powers vanish [red]" in result.stdout
+    assert "After 20 steps." in result.stdout
+    assert "The paper: 1 not reproduced." in result.stdout
+    [item] = json.loads(run("reproduce", "--json", "--out", tmp_path).stdout)["paper"]
+    assert (item["verdict"], item["claims"], item["checks"]) == ("not reproduced", [], ["demo.slow"])
 
 
 @pytest.mark.parametrize(("experiment", "status"), [(DEMO, 0), (FAILING, 1)])

@@ -115,7 +115,7 @@ def _print_verdicts(sections: list[Section], report: Path) -> None:
 
 
 def _verdict_table(paper: list[dict[str, Any]]) -> Table:
-    """A row a statement that was tested."""
+    """A row a statement that was tested, with what was measured where it is not simply reproduced."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -124,9 +124,11 @@ def _verdict_table(paper: list[dict[str, Any]]) -> Table:
 
     table = Table("the paper says", "verdict", box=box.SIMPLE_HEAD)
     for item in paper:
-        if item["verdict"] != NOT_TESTED:
-            look = "green" if item["verdict"] == REPRODUCED else "bold yellow"
-            table.add_row(Text(item["statement"]), Text(item["verdict"], look))
+        if item["verdict"] == REPRODUCED:
+            table.add_row(Text(item["statement"]), Text(item["verdict"], "green"))
+        elif item["verdict"] != NOT_TESTED:
+            told = Text.assemble(item["statement"], "\n", (item["why"], "dim"))
+            table.add_row(told, Text(item["verdict"], "bold yellow"))
     return table
 
 
