@@ -50,7 +50,7 @@ def test_no_switch_is_no_error():
         ({"samples": 1}, "samples must be at least 2"),
         ({"samples": 10**15}, "1,000,000,000,000,000"),
         ({"precision": 0.0}, "precision must be positive"),
-        ({"rule": "bptt"}, "not a localgrad.Rule"),
+        ({"rule": "bptt"}, r"not a localgrad\.Rule"),
     ],
 )
 def test_bad_input_is_refused(changes, words):

@@ -1,5 +1,6 @@
 """Spectra on the optimal manifold: the theory's closed forms, NumPy's eigenvalues and finite differences agree."""
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -280,3 +281,74 @@ def test_of_a_complex_pair_the_first_has_positive_imaginary_part():
     assert turning.any()
     assert (values[turning, 1].imag > 0).all()
     np.testing.assert_allclose(values[turning, 2], values[turning, 1].conj(), rtol=1e-9)
+
+
+# --- at every size ----------------------------------------------------------------------------------------------------
+
+
+def reference_eigenvalues(f, m, lags, c, w, s):
+    """The two transverse eigenvalues in 400 digits: the theory's matrix (section 7) summed lag by lag, in `mpmath`."""
+    with mpmath.workdps(400):
+        a, w, m, f = mpmath.mpf(s), mpmath.mpf(w), mpmath.mpf(m), mpmath.mpf(f)
+        b = mpmath.mpf(c) / a
+        J = mpmath.zeros(3, 3)
+        number = 14 if lags is None else lags  # with |w m| ≤ 0.06 and w² ≤ 0.04 what is left out is below 1e-17
+        for j in range(14):
+            g = (b * w**j, a * w**j, a * b * j * w ** (j - 1) if j else mpmath.mpf(0))
+            for k in range(3):
+                J[0, k] -= b * w**j * g[k]
+                J[1, k] -= f * m**j * g[k] if j < number else 0
+        for j in range(number):
+            for i in range(14):
+                n = i + j + 1
+                g = (b * w**n, a * w**n, a * b * n * w ** (n - 1))
+                for k in range(3):
+                    J[2, k] -= f * b * m**j * w**i * g[k]
+        trace = J[0, 0] + J[1, 1] + J[2, 2]
+        minors = sum(J[i, i] * J[j, j] - J[i, j] * J[j, i] for i, j in ((0, 1), (0, 2), (1, 2)))
+        root = mpmath.sqrt(trace**2 / 4 - minors)
+        values = sorted((trace / 2 + root, trace / 2 - root), key=lambda x: (mpmath.re(x), mpmath.im(x)), reverse=True)
+        return [complex(x) for x in values]
+
+
+@pytest.mark.parametrize("s", [1e-100, -1e-20, 3.0])
+@pytest.mark.parametrize("c", [1e-60, -1.0, 1e40])
+@pytest.mark.parametrize(
+    ("rule", "f", "m", "lags"),
+    [
+        (lg.BPTT(), lambda a: a, lambda w: w, None),
+        (lg.TruncatedBPTT(2), lambda a: a, lambda w: w, 2),
+        (lg.RFLO(0.7, 0.3), lambda a: 0.7, lambda w: 0.3, None),
+        (lg.RFLO(-1e9, 0.3), lambda a: -1e9, lambda w: 0.3, None),
+    ],
+    ids=["bptt", "tbptt-2", "rflo", "rflo-large"],
+)
+def test_eigenvalues_of_every_size(rule, f, m, lags, c, s):
+    expected = reference_eigenvalues(f(s), m(0.2), lags, c, 0.2, s)
+    teacher = lg.Mode(c, 1.0, 0.2)
+    _, *found = spectrum(rule, teacher, s)
+    for x, y in zip(found, expected, strict=True):
+        assert abs(x - y) <= 1e-12 * abs(y)
+    assert convergence_rate(rule, teacher, s) == pytest.approx(-expected[0].real, rel=1e-9)
+    critical = min(-2 * x.real / abs(x) / abs(x) for x in expected) if all(x.real < 0 for x in expected) else 0.0
+    assert critical_learning_rate(rule, teacher, s) == pytest.approx(critical, rel=1e-9)
+
+
+def test_published_digits_at_a_tiny_readout():
+    """c²/(1 − w*²)³ (…) → 64/27 as s → 0: the faster direction has no part in it."""
+    assert convergence_rate(lg.BPTT(), lg.Mode(1.0, 1.0, 0.5), 1e-80) == pytest.approx(64 / 27, rel=1e-12)
+    assert critical_learning_rate(lg.BPTT(), lg.Mode(1.0, 1.0, 0.5), 1e-80) == pytest.approx(1.5e-160, rel=1e-12)
+
+
+@pytest.mark.parametrize(("c", "s"), [(1.0, 1e-160), (1e200, 1.0), (1e-300, 1e-150), (1.0, 1e-310)])
+def test_what_leaves_double_precision_is_refused(c, s):
+    for function in (spectrum, convergence_rate, critical_learning_rate):
+        with pytest.raises(ValueError, match=r"leaves? double precision"):
+            function(lg.RFLO(1e-200, 0.5) if s == 1e-150 else lg.BPTT(), lg.Mode(c, 1.0, 0.5), s)
+
+
+def test_a_double_eigenvalue_is_real():
+    """BPTT at w* = 0, c = 2, s = √2: both eigenvalues are −4, and rounding must not make them a complex pair."""
+    values = spectrum(lg.BPTT(), lg.Mode(2.0, 1.0, 0.0), np.sqrt(2.0))
+    np.testing.assert_array_equal(values.imag, 0)
+    np.testing.assert_allclose(values.real, [0, -4, -4], rtol=1e-7)

@@ -118,7 +118,7 @@ def mode_loss(student: Mode, teacher: Mode) -> Any:
     >>> mode_loss(Mode(0.0, 0.0, 0.0), Mode(1.0, 1.0, 0.0))
     0.5
     """
-    student, teacher = check_modes(None, student, teacher)[1:]
+    student, teacher = _check_pair(student, teacher)
     with np.errstate(all="ignore"):
         value = loss(student, teacher)
     return _results("the loss", None, student, teacher, [value])[0]
@@ -191,18 +191,10 @@ def _jax_derivative(rule: Rule, student: Mode, teacher: Mode, axis: int) -> tupl
     return tuple(jax.jvp(lambda mode: field(rule, mode, teacher), (primal,), (tangent,))[1])
 
 
-def check_modes(rule: Rule | None, student: Any, teacher: Any) -> tuple[Any, Mode, Mode]:
+def check_modes(rule: Any, student: Any, teacher: Any) -> tuple[Rule, Mode, Mode]:
     """The three in floating point; `ValueError` outside the mode equations' domain, where tracers pass unchecked."""
-    if rule is not None:
-        rule = as_rule(rule)
-    student, teacher = as_mode(student, "student"), as_mode(teacher, "teacher")
-    for owner, mode in (("student", student), ("teacher", teacher)):
-        for letter, value in zip("abw", mode, strict=True):
-            _check_all(np.isfinite, value, f"{owner} {letter}", "is not finite; give finite numbers")
-        _check_all(lambda x: abs(x) < 1, mode.w, f"{owner} w", "must lie strictly between −1 and 1 (stable mode)")
-    if rule is None:
-        _check_shapes(student, teacher)
-        return None, student, teacher
+    rule = as_rule(rule)
+    student, teacher = _check_pair(student, teacher)
     _check_shapes(student, teacher, rule)
     f, m = rule.feedback.on_mode(student.a), rule.propagator.on_mode(student.w)
     for name, value in (("feedback", f), ("propagator", m)):
@@ -212,6 +204,16 @@ def check_modes(rule: Rule | None, student: Any, teacher: Any) -> tuple[Any, Mod
             remedy = "must have modulus below 1 when all lags are kept; lower the decay or set lags"
             _check_all(lambda x: abs(x) < 1, m * w, f"propagator times {owner} w", remedy)
     return rule, student, teacher
+
+
+def _check_pair(student: Any, teacher: Any) -> tuple[Mode, Mode]:
+    student, teacher = as_mode(student, "student"), as_mode(teacher, "teacher")
+    for owner, mode in (("student", student), ("teacher", teacher)):
+        for letter, value in zip("abw", mode, strict=True):
+            _check_all(np.isfinite, value, f"{owner} {letter}", "is not finite; give finite numbers")
+        _check_all(lambda x: abs(x) < 1, mode.w, f"{owner} w", "must lie strictly between −1 and 1 (stable mode)")
+    _check_shapes(student, teacher)
+    return student, teacher
 
 
 def _check_shapes(*trees: Any) -> None:
