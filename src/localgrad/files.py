@@ -17,6 +17,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -143,12 +144,14 @@ def only_writer(path: str | Path, what: str) -> Iterator[None]:
     """Keep other processes away from the file at `path` while the block runs: a lock file `.NAME.lock` beside it.
 
     **Raises:** `ValueError`, naming `what` and `path`, where another process is in such a block. The lock ends with its
-    process, however that ends. Limit: some network file systems know no locks; there, all are let in.
+    process, however that ends. Limits: where no file can be made, or the file system knows no locks, all are let in.
     """
     path = Path(os.path.realpath(path))
     lock = path.with_name(f".{path.name[:200]}.lock")
-    with name_errors(path, "cannot be written here"):
+    try:
         stream = _locked(lock)
+    except OSError:  # no file can be made here, so no other process writes either; what is there may still be read
+        stream = BytesIO()
     if stream is None:
         raise ValueError(f"{what} {str(path)!r} is being written by another process; wait for it, or give another name")
     with stream:

@@ -10,7 +10,7 @@ from demo_experiment import DEMO, FAILING
 from typer.testing import CliRunner
 
 from localgrad import Mode, __version__, aligned_network, expected_loss, load_teacher
-from localgrad.cli.main import app
+from localgrad.cli.commands import app
 from localgrad.reproduction import catalogue
 from localgrad.reproduction.paper import STATEMENTS
 from localgrad.reproduction.verdicts import Statement

@@ -145,6 +145,29 @@ def test_a_signal_leaves_nothing_unfinished(tmp_path, number, status, words):
     assert not folder.exists()
 
 
+@posix
+def test_a_signal_that_python_ignores_comes_again():
+    program = """
+import sys, time
+from localgrad.cli.process import prepare_process
+
+class Dying:
+    def __del__(self):
+        import os, signal
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)  # here the interrupt is raised, and ignored
+
+prepare_process()
+try:
+    Dying()
+    time.sleep(60)
+except KeyboardInterrupt as interruption:
+    print(interruption)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30, check=True)
+    assert (found.stdout, found.stderr) == (b"interrupted; nothing was written\n", b"")
+
+
 WORKER = """
 import multiprocessing, sys, time
 from concurrent.futures import ProcessPoolExecutor

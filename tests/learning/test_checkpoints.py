@@ -14,6 +14,7 @@ import pytest
 from cases import FEEDBACK, HIDDEN, INPUT, OUTPUT, STUDENT, TEACHER, network
 
 import localgrad as lg
+from localgrad.files import only_writer
 from localgrad.learning import checkpoints
 
 KEY = jax.random.key(7)
@@ -274,3 +275,11 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         run(path)
     assert path.read_bytes() == before
+
+
+def test_a_second_run_of_one_checkpoint_is_refused(path):
+    with only_writer(path, "checkpoint"), pytest.raises(ValueError, match="is being written by another process"):
+        run(path)
+    assert not path.exists()
+    run(path, num_steps=1)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import localgrad.modes.basins as module
 from localgrad import BPTT, RFLO, Mode, Outcome, learn_mode
-from localgrad.cli.main import app
+from localgrad.cli.commands import app
 from localgrad.cli.maps import parse_axis
 from localgrad.modes.basins import basins, sample_basins
 from localgrad.reproduction.theory.basin_maps import KINDS, draw_basin, kinds

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from localgrad.cli.process import discard_output, flush_output, suspects
+from localgrad.cli.process import discard_output, ended, flush_output, suspects
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,16 +35,22 @@ class _Commands(TyperGroup):
             flush_output()
             return result
         except KeyboardInterrupt as interruption:
-            _print_error(str(interruption) or "interrupted; nothing was written")
-            raise typer.Exit(getattr(interruption, "status", 130)) from None
+            raise _interrupted(interruption) from None
         except BrokenPipeError:
             discard_output()
             raise typer.Exit(141) from None
         except Exception as error:
+            if interruption := ended():
+                raise _interrupted(interruption) from None
             if ctx.params.get("debug") or type(error).__module__.partition(".")[0] in ("click", "typer"):
                 raise  # the latter are Typer's own: help, usage errors and exits
             _print_error(_describe(error))
             raise typer.Exit(2) from None
+
+
+def _interrupted(interruption: KeyboardInterrupt) -> typer.Exit:
+    _print_error(str(interruption) or "interrupted; nothing was written")
+    return typer.Exit(getattr(interruption, "status", 130))
 
 
 def _describe(error: Exception) -> str:

@@ -1,17 +1,20 @@
-"""The command line. Each command checks its words, calls the library, and prints; one file a command."""
+"""The entry point of `localgrad`. The process is prepared first, so that even a command that still loads ends well."""
 
-from localgrad.cli import analyze, basin, derive, reproduce, train  # noqa: F401  (each adds itself to the application)
-from localgrad.cli.base import app
 from localgrad.cli.process import leave, prepare_process
 
 
 def main() -> None:
-    """The entry point of `localgrad`."""
+    """Run the command line."""
     prepare_process()
     try:
+        from localgrad.cli.commands import app
+
         app()
     except SystemExit as end:
-        leave(end.code if isinstance(end.code, int) else int(bool(end.code)))
+        status = end.code if isinstance(end.code, int) else int(bool(end.code))
+    except KeyboardInterrupt as interruption:
+        status = getattr(interruption, "status", 130)
+    leave(status)
 
 
 if __name__ == "__main__":

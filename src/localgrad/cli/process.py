@@ -2,8 +2,8 @@
 
 Settings of the environment that change what programs compute are ours (`OURS`). Those that say where and on what to
 compute stay the user's; an error that they may have caused names them. Characters that the output cannot show are
-replaced. SIGTERM and SIGHUP end a command as Ctrl-C does: what is unfinished is removed, workers end, and the exit
-status is 128 + the signal's number.
+replaced. SIGTERM and SIGHUP end a command as Ctrl-C (SIGINT) does: what is unfinished is removed, workers end, and the
+exit status is 128 + the signal's number.
 
 Limit: a signal waits until compiled code returns to Python. Nothing heavy may be imported here.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 OURS = {
@@ -28,13 +29,15 @@ OURS = {
 _THEIRS = ("JAX_", "MPL", "NUMBA_", "PYTHONWARNINGS", "XLA_")
 
 _given: dict[str, str] = {}
+_ended: list[Ended] = []
 
 
 class Ended(KeyboardInterrupt):
     """A signal that ends the process; `status` is the exit status."""
 
     def __init__(self, number: int):
-        super().__init__(f"ended by {signal.Signals(number).name}; nothing was written")
+        what = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        super().__init__(f"{what}; nothing was written")
         self.status = 128 + number
 
 
@@ -45,13 +48,38 @@ def prepare_process() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where it is closed or replaced
             stream.reconfigure(errors="replace")
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP, and nohup has it ignored
-        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_DFL:
-            signal.signal(getattr(signal, name), _end)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP; nohup has it ignored, and `&` SIGINT
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+    sys.unraisablehook = _end_after_all
+
+
+def ended() -> Ended | None:
+    """The signal that has come, if one has; some libraries turn it into an error of their own as they load."""
+    return _ended[0] if _ended else None
 
 
 def _end(number: int, frame: Any) -> None:
-    raise Ended(number)
+    _ended.append(Ended(number))
+    raise _ended[0]
+
+
+def _end_after_all(ignored: Any) -> None:
+    """Python ignores what is raised while it collects garbage: let a signal that came just then come again."""
+    if isinstance(ignored.exc_value, Ended):
+        again = threading.Timer(0.1, _send_again, (ignored.exc_value.status - 128,))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(ignored)
+
+
+def _send_again(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # wakes the main thread where it sleeps
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
 
 
 def suspects() -> str:

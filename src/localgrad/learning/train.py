@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from localgrad.files import only_writer
 from localgrad.learning.checkpoints import check_room, restore_checkpoint, write_checkpoint
 from localgrad.learning.trainer import Trainer, check_count
 from localgrad.learning.training_loop import RunningTraining, exact_loss
@@ -91,7 +92,8 @@ def train(
     **Returns:** a `TrainingRun`. A learning rate that blows up is a result, `DIVERGED`.
 
     **Raises:** `ValueError` for values outside their ranges, shapes that do not fit, weights that are not finite, and a
-    checkpoint that is damaged, of another version or of other settings (it is left untouched).
+    checkpoint that is damaged, of another version or of other settings (it is left untouched), or of a run that another
+    process is training.
 
     Source: docs/theory.md, section 9 (sampling).
 
@@ -111,8 +113,11 @@ def train(
         rule, teacher, learning_rate=learning_rate, batch_size=batch_size, horizon=horizon, loss=loss, method=method
     )
     run = RunningTraining(trainer, student, key, num_steps, save_every)
-    stored = None if checkpoint is None else _Checkpoint(Path(checkpoint), run)
-    with _progress_bar(progress, run.step, num_steps) as show:
+    with ExitStack() as held:
+        if checkpoint is not None:  # two runs that take turns at one file would each lose the other's steps
+            held.enter_context(only_writer(checkpoint, "checkpoint"))
+        stored = None if checkpoint is None else _Checkpoint(Path(checkpoint), run)
+        show = held.enter_context(_progress_bar(progress, run.step, num_steps))
         while run.step < num_steps:
             run.advance(_next_multiple(run.step, checkpoint_every if stored else None, save_every, num_steps))
             if stored and (run.step % checkpoint_every == 0 or run.step == num_steps):
