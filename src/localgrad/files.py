@@ -29,11 +29,14 @@ except ImportError:  # Windows
     fcntl = None
     import msvcrt
 
+Place = str | os.PathLike[str]
+"""Where a file is."""
+
 FIGURE_SUFFIXES = (".png", ".svg")
 """Endings of the names of figures, which say how a figure is written."""
 
 
-def check_target(path: str | Path, option: str, suffixes: Sequence[str] = ()) -> None:
+def check_target(path: Place, option: str, suffixes: Sequence[str] = ()) -> None:
     """Try whether a file can be written at `path`: make a file beside it, and remove it again.
 
     **Arguments:** `path`; `option`: what the user calls it, such as `--out` or `checkpoint`, for the message;
@@ -61,7 +64,7 @@ def check_target(path: str | Path, option: str, suffixes: Sequence[str] = ()) ->
             part.unlink(missing_ok=True)
 
 
-def check_new_folder(path: str | Path, option: str) -> None:
+def check_new_folder(path: Place, option: str) -> None:
     """Try whether a new folder can be made at `path`; raises as `check_target`, and where anything is there."""
     path = Path(path)
     with name_errors(path, f"{option} cannot be written here"):
@@ -73,7 +76,7 @@ def check_new_folder(path: str | Path, option: str) -> None:
         part.rmdir()
 
 
-def check_different(targets: Mapping[str, str | Path | None], inputs: Mapping[str, str | Path | None] = {}) -> None:
+def check_different(targets: Mapping[str, Place | None], inputs: Mapping[str, Place | None] = {}) -> None:
     """`ValueError` where two targets are one file, or a target is an input; keys are the options' names."""
     known: dict[str, Path] = {name: Path(path) for name, path in inputs.items() if path is not None}
     for option, path in targets.items():
@@ -86,7 +89,7 @@ def check_different(targets: Mapping[str, str | Path | None], inputs: Mapping[st
 
 
 @contextmanager
-def write_atomically(path: str | Path) -> Iterator[BinaryIO]:
+def write_atomically(path: Place) -> Iterator[BinaryIO]:
     """A binary stream whose bytes replace the file at `path` when the block ends well, and only then.
 
     Where it does not, nothing new is left, and an earlier file stays as it was. A link is followed; the permissions of
@@ -119,7 +122,7 @@ def write_atomically(path: str | Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def build_folder(path: str | Path) -> Iterator[Path]:
+def build_folder(path: Place) -> Iterator[Path]:
     """A new folder under a name of its own that becomes the folder `path` when the block ends well.
 
     Where it does not, nothing is left. **Raises:** `ValueError` where something is at `path`, before or after the
@@ -140,7 +143,7 @@ def build_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_writer(path: str | Path, what: str) -> Iterator[None]:
+def only_writer(path: Place, what: str) -> Iterator[None]:
     """Keep other processes away from the file at `path` while the block runs: a lock file `.NAME.lock` beside it.
 
     **Raises:** `ValueError`, naming `what` and `path`, where another process is in such a block. The lock ends with its

@@ -38,6 +38,7 @@ def test_characters_that_the_output_lacks_are_replaced(encoding, words):
     assert b"?" in result.stdout
 
 
+@pytest.mark.slow
 def test_settings_of_a_notebook_change_nothing(tmp_path):
     strange = {"MPLBACKEND": "module://nonsense", "JAX_NUMPY_DTYPE_PROMOTION": "strict", "NUMBA_DISABLE_JIT": "1"}
     words = ["basin", "--rule", "bptt", "--teacher", "1,1,0.8", "--grid", "5", "--figure", str(tmp_path / "map.png")]

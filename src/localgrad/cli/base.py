@@ -40,8 +40,8 @@ class _Commands(TyperGroup):
             discard_output()
             raise typer.Exit(141) from None
         except Exception as error:
-            if interruption := ended():
-                raise _interrupted(interruption) from None
+            if (signal := ended()) is not None:
+                raise _interrupted(signal) from None
             if ctx.params.get("debug") or type(error).__module__.partition(".")[0] in ("click", "typer"):
                 raise  # the latter are Typer's own: help, usage errors and exits
             _print_error(_describe(error))
