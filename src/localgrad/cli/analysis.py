@@ -30,13 +30,15 @@ NUM_STUDENTS = 5
 """Random students over which the cosines of a network that is not aligned are taken."""
 
 
-def read_teacher(text: str, *, spectral_radius: float | None = None) -> Mode | LinearRNN:
-    """A teacher from the command line: a mode `a*,b*,w*`, or a file (see `load_teacher`)."""
+def read_teacher(text: str, *, spectral_radius: float | None = None, **cleaning: Any) -> Mode | LinearRNN:
+    """A teacher from the command line: a mode `a*,b*,w*`, or a file (see `load_teacher`, which takes `cleaning`)."""
     if "," in text and not Path(text).exists():
         if spectral_radius is not None:
             raise ValueError(f"--spectral-radius scales a matrix, but teacher {text!r} is a single mode; leave it out")
+        if options := [f"--{name}" for name, value in cleaning.items() if value is not None]:
+            raise ValueError(f"{options[0]} is for the matrix of a file, but teacher {text!r} is a mode; leave it out")
         return parse_mode_teacher(text)
-    return load_teacher(text, spectral_radius=spectral_radius)
+    return load_teacher(text, spectral_radius=spectral_radius, **cleaning)
 
 
 def analyze_mode(rule: Rule, teacher: Mode) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from localgrad.cli.base import JsonOption, app, check_finite, print_json
+from localgrad.cli.base import JsonOption, MissingOption, SymmetrizeOption, app, check_finite, print_json
 from localgrad.cli.rules import RULES, DecayOption, FeedbackOption, LagsOption, RuleCommand, make_rules
 from localgrad.cli.targets import check_targets
 
@@ -17,7 +17,7 @@ def analyze(
     teacher: Annotated[
         str,
         typer.Option(metavar="TEACHER", help="A mode a*,b*,w*, such as 1,1,0.8; or a file: .npz (A, W, B), or a bare "
-                     "matrix W as .npy, .csv or .txt."),
+                     "matrix W as .npy, or as text in any common form."),
     ],
     rules: Annotated[
         list[str] | None,
@@ -30,6 +30,8 @@ def analyze(
     spectral_radius: Annotated[
         float | None, typer.Option(metavar="RHO", help="Scale W to this spectral radius, between 0 and 1.")
     ] = None,
+    symmetrize: SymmetrizeOption = None,
+    missing: MissingOption = None,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a network's modes into this file (.png or .svg).")
     ] = None,
@@ -57,7 +59,7 @@ def analyze(
     if rules is None:
         feedback, decay = 1.0 if feedback is None else feedback, 0.5 if decay is None else decay
     chosen = make_rules(rules or ["bptt", "tbptt", "rflo"], feedback=feedback, decay=decay, lags=lags)
-    found = work.read_teacher(teacher, spectral_radius=spectral_radius)
+    found = work.read_teacher(teacher, spectral_radius=spectral_radius, symmetrize=symmetrize, missing=missing)
     if isinstance(found, Mode):
         if figure is not None:
             raise ValueError(

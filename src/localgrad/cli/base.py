@@ -106,6 +106,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+SymmetrizeOption = Annotated[
+    bool | None,
+    typer.Option(help="Read a matrix as a symmetric network, mirroring what stands once; or as a directed one. "
+                 "[default: as it stands, but no lone triangle]", show_default=False),
+]  # fmt: skip
+MissingOption = Annotated[
+    str | None,
+    typer.Option(metavar="zero|drop", help="Read missing entries of a matrix as 0, or leave out their regions."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 
 

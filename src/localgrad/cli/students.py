@@ -45,8 +45,10 @@ def check_counts(
     check_memory(f"the inputs of {batch:,} sequences of {horizon:,} steps", drawn, "lower --batch or --horizon")
 
 
-def make_teacher(text: str, *, spectral_radius: float | None, seed: int) -> LinearRNN:
+def make_teacher(text: str, *, spectral_radius: float | None, seed: int, **cleaning: Any) -> LinearRNN:
     """A teacher from a file, `random:OUTPUT,HIDDEN,INPUT` or `modes:W,W,…` (`a* = b* = 1`, each mode its own unit).
+
+    `cleaning` is for a file (see `load_teacher`).
 
     **Raises:** `ValueError` naming the text and the remedy.
     """
@@ -54,7 +56,9 @@ def make_teacher(text: str, *, spectral_radius: float | None, seed: int) -> Line
     if not colon or kind not in ("random", "modes") or Path(text).exists():
         if not Path(text).suffix:
             raise ValueError(f"teacher {text[:60]!r} is neither a file nor a kind of teacher; {_FORMS}")
-        return load_teacher(text, spectral_radius=spectral_radius)
+        return load_teacher(text, spectral_radius=spectral_radius, **cleaning)
+    if options := [f"--{name}" for name, value in cleaning.items() if value is not None]:
+        raise ValueError(f"{options[0]} is for the matrix of a file, but teacher {text[:60]!r} is none; leave it out")
     try:
         values = [float(cell) if kind == "modes" else int(cell) for cell in rest.split(",")]
     except ValueError:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from localgrad.cli.base import JsonOption, app, print_json
+from localgrad.cli.base import JsonOption, MissingOption, SymmetrizeOption, app, print_json
 from localgrad.cli.rules import DecayOption, LagsOption, RuleCommand, RuleOption
 from localgrad.cli.targets import check_targets
 
@@ -26,6 +26,8 @@ def train(
         float | None,
         typer.Option(metavar="RHO", help="Scale the teacher's W to this spectral radius. [default: 0.9 if random]"),
     ] = None,
+    symmetrize: SymmetrizeOption = None,
+    missing: MissingOption = None,
     feedback_scale: Annotated[
         float | None,
         typer.Option(metavar="SCALE", help="Draw a fixed feedback with standard deviation SCALE / √hidden. "
@@ -85,7 +87,9 @@ def train(
     work.check_counts(
         teacher, hidden=hidden, seeds=seeds, steps=steps, batch=batch, horizon=horizon, method=method, double=double
     )
-    found = work.make_teacher(teacher, spectral_radius=spectral_radius, seed=seed)
+    found = work.make_teacher(
+        teacher, spectral_radius=spectral_radius, seed=seed, symmetrize=symmetrize, missing=missing
+    )
     dtype = "float64" if double else "float32"
     batch_of = work.make_students(found, hidden or found.sizes[1], scale=scale, seeds=seeds, seed=seed, dtype=dtype)
     chosen = work.make_training_rule(rule, batch_of, feedback_scale=feedback_scale, decay=decay, lags=lags, seed=seed)

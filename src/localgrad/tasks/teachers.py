@@ -25,20 +25,33 @@ import numpy as np
 from localgrad.models.aligned import Frames, Mode
 from localgrad.models.linear import LinearRNN
 from localgrad.models.linear import spectral_radius as radius_of
-from localgrad.tasks.weight_files import as_number, matrix_from_text, open_archive, read_member, read_weights
+from localgrad.tasks.cleaning import Missing, check_triangle, fill_missing, symmetrized
+from localgrad.tasks.text_matrix import as_number, matrix_from_text
+from localgrad.tasks.weight_files import check_entries, open_archive, read_member, read_weights
 
 
-def load_teacher(path: str | os.PathLike[str], *, spectral_radius: float | None = None) -> LinearRNN:
-    r"""A teacher from a file: `.npz` with `A`, `W`, `B`; or a bare `W` in `.npy`, `.csv` or `.txt`.
+def load_teacher(
+    path: str | os.PathLike[str],
+    *,
+    spectral_radius: float | None = None,
+    symmetrize: bool | None = None,
+    missing: Missing | None = None,
+) -> LinearRNN:
+    r"""A teacher from a file: `.npz` with `A`, `W`, `B`; or a bare `W` as `.npy` or text.
 
-    A bare `W` gets identity input and output, `A = B = I`. Text is separated by commas or white space, may have
-    `#` comments, and may begin with one line of labels.
+    A bare `W` gets identity input and output, `A = B = I`. Text may be separated by tabs, semicolons, commas or spaces,
+    with quotes, decimal commas and `#` comments, with a line of labels, a column of labels, or both.
 
     **Arguments:**
 
     - `path`: the file; its suffix says the format.
     - `spectral_radius`: `W` is scaled to it, in (0, 1). Without it a bare `W` must have `ρ(W) < 1`; a whole
         teacher is taken as it is, since finite horizons need no stability.
+    - `symmetrize`: whether a bare `W` is made symmetric: a connection that stands once counts as it is, one that stands
+        twice by its mean. By default `W` is taken as it stands, and refused where it is one triangle, since that is how
+        programs store symmetric networks.
+    - `missing`: what becomes of missing entries (empty cells, `NA`, NaN) of a bare `W`: `"zero"` reads them as 0,
+        `"drop"` leaves out their units; by default they are refused, but for an undefined diagonal, which is read as 0.
 
     **Returns:** a `LinearRNN`.
 
@@ -50,6 +63,10 @@ def load_teacher(path: str | os.PathLike[str], *, spectral_radius: float | None 
     path = Path(path)
     try:
         A, W, B = read_weights(path)
+        if A is None:
+            W = _cleaned(W, symmetrize, missing)
+        elif symmetrize is not None or missing is not None:
+            raise ValueError("it holds a whole teacher, which is taken as it is; leave out --symmetrize and --missing")
         if spectral_radius is not None:
             W = _scaled(W, spectral_radius)
         elif A is None and (rho := _radius(W)) >= 1:
@@ -61,6 +78,14 @@ def load_teacher(path: str | os.PathLike[str], *, spectral_radius: float | None 
         return LinearRNN(identity if A is None else A, W, identity if B is None else B)
     except ValueError as error:
         raise ValueError(f"teacher file {str(path)!r}: {error}") from None  # repr keeps any name on one line
+
+
+def _cleaned(W: np.ndarray, symmetrize: bool | None, missing: Missing | None) -> np.ndarray:
+    W = fill_missing(W, missing)
+    check_entries(W, "W")
+    if symmetrize is None:
+        check_triangle(W)
+    return symmetrized(W) if symmetrize else W
 
 
 def parse_mode_teacher(text: str) -> Mode:
@@ -129,7 +154,7 @@ def symmetric_modes(W: Any) -> tuple[Mode, Frames]:
         i, j = np.unravel_index(gap.argmax(), gap.shape)
         raise ValueError(
             f"W is not symmetric: W[{i}, {j}] and W[{j}, {i}] differ by {gap[i, j]:.3g}; "
-            "use (W + Wᵀ)/2, or study the full network instead of its modes"
+            "make it symmetric with --symmetrize (symmetrize=True), or study the full network instead of its modes"
         )
     W = np.asarray(W, dtype=np.float64)
     w, P = np.linalg.eigh((W + W.T) / 2)

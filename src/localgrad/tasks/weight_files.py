@@ -1,36 +1,34 @@
-"""Weight files that nobody vouches for: `.npz` with `A, W, B`, or a bare `W` as `.npy`, `.csv` or `.txt`.
+"""Weight files that nobody vouches for: `.npz` with `A, W, B`, or a bare `W` as `.npy` or text (`text_matrix.py`).
 
-A file is read whole, up to `MAX_BYTES`, and believed only where its bytes bear it out: no pickle is read, a header
-or a zip member that claims more than is there allocates nothing, and text stops at the first row too many. Every
-defect is a `ValueError` of one sentence that names the value and the remedy; `load_teacher` puts the file's name
-before it. Limits: dense real matrices, converted to float64; a text cut off inside its last number is not noticed,
-and row labels are not read.
+A file is read whole, up to `MAX_BYTES`, and believed only where its bytes bear it out: no pickle is read, and a header
+or a zip member that claims more than is there allocates nothing. Every defect is a `ValueError` of one sentence that
+names the value and the remedy; `load_teacher` puts the file's name before it. Limits: dense real matrices, converted to
+float64.
 """
 
 import io
 import math
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-MAX_BYTES = 2**28
-"""256 MiB: a dense `W` of 5,792 units in float64, beyond what exact updates can use."""
+from localgrad.tasks.text_matrix import MAX_BYTES, matrix_from_text
 
-MAX_LINE = 2**20
-"""Characters in a line of text: 5,792 numbers of 180 characters."""
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".edge", ".dat")
+"""Endings of the names of texts; what is in them is told by looking."""
 
 _SAVE_AGAIN = "write the file again"
 
 
 def read_weights(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-    """`A, W, B` of a file, finite and two-dimensional, `W` square; `A` and `B` are `None` for a bare matrix."""
+    """`A, W, B` of a file, two-dimensional, `W` square; of a bare matrix, which may hold NaN, `W` alone."""
     suffix = path.suffix.lower()
-    if suffix not in (".npz", ".npy", ".csv", ".txt"):
-        raise ValueError(f"the suffix {suffix!r} is not known; use .npz (A, W, B) or .npy, .csv, .txt (W alone)")
+    if suffix not in (".npz", ".npy", *TEXT_SUFFIXES):
+        known = ", ".join((".npy", *TEXT_SUFFIXES))
+        raise ValueError(f"the suffix {suffix!r} is not known; use .npz (A, W, B), or {known} (W alone)")
     data = read_bytes(path)
     A: np.ndarray | None = None
     B: np.ndarray | None = None
@@ -40,9 +38,9 @@ def read_weights(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray 
         W = _matrix_from_npy(data, "W") if suffix == ".npy" else matrix_from_text(data)
     if W.shape[0] != W.shape[1]:
         raise ValueError(f"W is {W.shape[0]} × {W.shape[1]}, but recurrent weights must be square; {_SAVE_AGAIN}")
-    for name, array in (("A", A), ("W", W), ("B", B)):
-        if array is not None:
-            _check_entries(array, name)
+    if A is not None and B is not None:
+        for name, array in (("A", A), ("W", W), ("B", B)):
+            check_entries(array, name)
     return A, W, B
 
 
@@ -63,7 +61,8 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def _check_entries(array: np.ndarray, name: str) -> None:
+def check_entries(array: np.ndarray, name: str) -> None:
+    """`ValueError` that names the first entry that is not finite in the precision JAX runs in."""
     largest = float(jnp.finfo(jnp.result_type(float)).max)  # of the precision JAX runs in
     bad = np.argwhere(~(np.abs(array) <= largest))
     if len(bad):
@@ -139,59 +138,3 @@ def _matrix_from_npy(data: bytes, name: str) -> np.ndarray:
         raise ValueError(f"{name} has shape {shape}, but must be a matrix that is not empty; {_SAVE_AGAIN}")
     with np.errstate(all="ignore"):  # what overflows here is found as not finite
         return array.astype(np.float64)
-
-
-def matrix_from_text(data: bytes) -> np.ndarray:
-    """The matrix in a text of numbers: `#` comments, then perhaps one line of labels, then a row a line."""
-    rows: list[np.ndarray] = []
-    may_be_labels = True
-    try:
-        for line, cells in _lines_of_cells(data):
-            values = [as_number(cell) for cell in cells]
-            labels, may_be_labels = may_be_labels and all(value is None for value in values), False
-            if not labels:
-                rows.append(_checked_row(values, cells, line, rows))
-    except UnicodeDecodeError:
-        raise ValueError(f"it is not UTF-8 text; {_SAVE_AGAIN} as plain text") from None
-    if not rows:
-        raise ValueError(f"it holds no numbers; {_SAVE_AGAIN}, one row of W a line")
-    return np.array(rows)
-
-
-def _lines_of_cells(data: bytes) -> Iterator[tuple[int, list[str]]]:
-    stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig")
-    for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE), ""), start=1):
-        if len(line) == MAX_LINE:  # split, it could take thirty times its size
-            raise ValueError(f"line {number} has {MAX_LINE:,} characters or more; {_SAVE_AGAIN}, one row of W a line")
-        content = line.partition("#")[0].strip()
-        if content:
-            yield number, content.split(",") if "," in content else content.split()
-
-
-def _checked_row(values: list[float | None], cells: list[str], line: int, rows: list[np.ndarray]) -> np.ndarray:
-    """A row of W; it is checked here, not at the end, so that no file can fill the memory."""
-    if None in values:
-        column = values.index(None)
-        cell = cells[column].strip()[:30]
-        raise ValueError(
-            f"line {line}, column {column + 1}: {cell!r} is not a real number; correct it (labels go in line 1)"
-        )
-    width = len(rows[0]) if rows else len(values)
-    if len(values) != width:
-        raise ValueError(f"line {line} has {len(values)} numbers where {width} are expected; {_SAVE_AGAIN}")
-    if 8 * width**2 > MAX_BYTES:
-        raise ValueError(f"line {line} has {width:,} numbers, too many for a dense W; give a smaller network")
-    if len(rows) == width:
-        raise ValueError(
-            f"line {line} is row {width + 1} of a W with {width} columns, which must be square; remove it "
-            "(labels that are numbers must follow a '#')"
-        )
-    return np.array(values, dtype=np.float64)
-
-
-def as_number(cell: str) -> float | None:
-    """A cell as a float, `nan` and `inf` included; `None` where it is no number (nor with Python's `1_000`)."""
-    try:
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return None
