@@ -26,7 +26,9 @@ from localgrad.models.linear import LinearRNN
 from localgrad.rules.compiled import in_compiled_form
 from localgrad.rules.presets import BPTT
 from localgrad.rules.rule import Rule
-from localgrad.updates.expected import Loss, check_rule, expected_update
+from localgrad.updates.exact import exact_update
+from localgrad.updates.horizon import Horizon, Loss
+from localgrad.updates.problem import check_rule
 
 
 class Agreement(NamedTuple):
@@ -85,15 +87,15 @@ def compare_updates(
     [1.0, -1.0]
     """
     _check_batch(rules, networks)
-    horizon = int(horizon) if isinstance(horizon, np.integer) else horizon
+    over = Horizon.of(horizon, loss)
     leading = networks.W.shape[:-2]
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[-2:]), networks)
 
     def parts(rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All parameters, `W` and `B` of the updates, each as rows "... parameters"."""
-        found = _updates(in_compiled_form(rule, *networks.A.shape[-2:]), batch, teacher, horizon, loss)
+        found = _updates(in_compiled_form(rule, *networks.A.shape[-2:]), batch, teacher, over)
         A, W, B = (np.asarray(x, dtype=np.float64).reshape(*leading, -1) for x in found.matrices)
-        _explain_missing(np.isnan(W[..., 0]), rule, networks, teacher, horizon, loss)
+        _explain_missing(np.isnan(W[..., 0]), rule, networks, teacher, over)
         return np.concatenate([A, W, B], axis=-1), W, B
 
     gradient = parts(BPTT())
@@ -106,8 +108,8 @@ def compare_updates(
 
 
 @eqx.filter_jit
-def _updates(rule: Rule, batch: LinearRNN, teacher: LinearRNN, horizon: int | None, loss: Loss) -> LinearRNN:
-    return jax.vmap(lambda network: expected_update(rule, network, teacher, horizon=horizon, loss=loss))(batch)
+def _updates(rule: Rule, batch: LinearRNN, teacher: LinearRNN, horizon: Horizon) -> LinearRNN:
+    return jax.vmap(lambda network: exact_update(rule, network, teacher, horizon))(batch)
 
 
 def _agreement(update: np.ndarray, gradient: np.ndarray) -> Agreement:
@@ -129,7 +131,7 @@ def _check_batch(rules: Any, networks: Any) -> None:
 
 
 def _explain_missing(
-    missing: np.ndarray, rule: Rule, networks: LinearRNN, teacher: LinearRNN, horizon: int | None, loss: Loss
+    missing: np.ndarray, rule: Rule, networks: LinearRNN, teacher: LinearRNN, horizon: Horizon
 ) -> None:
     """Raise the `ValueError` that names the first network without an update, and says why it has none."""
     if not missing.any():
@@ -137,7 +139,7 @@ def _explain_missing(
     index = tuple(int(i) for i in np.argwhere(missing)[0])
     reason = "its update cannot be computed in this floating-point precision"
     try:
-        expected_update(rule, jax.tree.map(lambda x: x[index], networks), teacher, horizon=horizon, loss=loss)
+        exact_update(rule, jax.tree.map(lambda x: x[index], networks), teacher, horizon)
     except ValueError as error:
         reason = str(error)
     where = f"the network at index {index} of the batch: " if index else ""

@@ -27,7 +27,9 @@ from localgrad.learning.integration import Scales, Settings, integrate_all, of_s
 from localgrad.models.linear import LinearRNN, conserved_quantity, spectral_radius
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
-from localgrad.updates.expected import Loss, check_update, silent_loss
+from localgrad.updates.exact import silent_loss
+from localgrad.updates.existence import check_update
+from localgrad.updates.horizon import Horizon, Loss
 
 Method = Literal["stabilized", "explicit", "implicit"]
 
@@ -138,17 +140,17 @@ def learn(
     ('CONVERGED', 0.5)
     """
     _check_numbers(duration, learning_rate, tolerance, rtol, atol, max_steps, method)
-    students = _as_batch(student)
-    _check_networks(rule, students, teacher, horizon, loss)
-    silent = silent_loss(teacher, horizon=horizon, loss=loss)
+    over, students = Horizon.of(horizon, loss), _as_batch(student)
+    _check_networks(rule, students, teacher, over)
+    silent = silent_loss(teacher, over)
     times = _snapshot_times(save_at, duration)
     dtype = jnp.result_type(*students.matrices, *teacher.matrices)  # time too, or diffrax would widen the weights
-    settings = Settings(horizon, loss, method, int(max_steps))
+    settings = Settings(over, method, int(max_steps))
     if learning_rate is not None:
         capacity = 1024  # in powers of 4, so that many learning rates share one compiled program
         while capacity * learning_rate < duration:
             capacity *= 4
-        settings = Settings(horizon, loss, "steps", capacity)
+        settings = Settings(over, "steps", capacity)
     radius = spectral_radius(teacher.W)
     numbers = Scales(silent, radius, duration, learning_rate or 0.0, tolerance, rtol, atol)
     students, given, scales, at = jax.tree.map(lambda x: np.asarray(x, dtype), (students, teacher, numbers, times))
@@ -175,7 +177,7 @@ def _as_curve(
         curve = (*curve[:2], Outcome(int(curve[2])), *curve[3:])
     time, losses, outcome, final, snapshots, steps = curve
     return LearningCurve(
-        rule, teacher, settings.horizon, time, losses, outcome, student, final, times, snapshots, steps
+        rule, teacher, settings.horizon.steps, time, losses, outcome, student, final, times, snapshots, steps
     )
 
 
@@ -209,7 +211,7 @@ def _check_numbers(
         raise ValueError(f"method must be 'stabilized', 'explicit' or 'implicit', got {method!r}")
 
 
-def _check_networks(rule: Rule, students: LinearRNN, teacher: LinearRNN, horizon: int | None, loss: Loss) -> None:
+def _check_networks(rule: Rule, students: LinearRNN, teacher: LinearRNN, horizon: Horizon) -> None:
     if not isinstance(rule, Rule):
         raise ValueError(f"rule is a {type(rule).__name__}, not a Rule; the order is rule, student, teacher")
     fixed = rule.feedback.fixed
@@ -217,7 +219,7 @@ def _check_networks(rule: Rule, students: LinearRNN, teacher: LinearRNN, horizon
         raise ValueError(f"feedback has {len(fixed)} matrices, one a seed, for {len(students.W)} student(s)")
     for seed in range(len(students.W)):
         try:
-            check_update(*of_seed(rule, students, seed), teacher, horizon, loss)
+            check_update(*of_seed(rule, students, seed), teacher, horizon)
         except ValueError as error:
             raise error if len(students.W) == 1 else ValueError(f"seed {seed}: {error}") from None
 

@@ -30,18 +30,15 @@ from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import DIVERGED_GAP, DIVERGED_LOSS, STALLED_SPEED, Outcome
 from localgrad.rules.compiled import in_compiled_form
 from localgrad.rules.rule import Rule
-from localgrad.updates.expected import Loss, expected_loss, expected_update
-from localgrad.updates.stein import is_elementwise
-
-# Squarings in an estimate of ρ(W): its relative error is about log(n κ) / 2^20, κ being the eigenvectors' condition.
-_SQUARINGS = 20
+from localgrad.updates.exact import exact_loss, exact_update
+from localgrad.updates.existence import estimated_reach
+from localgrad.updates.horizon import Horizon
 
 
 class Settings(NamedTuple):
     """What shapes the compiled program."""
 
-    horizon: int | None
-    loss: Loss
+    horizon: Horizon
     method: str  # one of `flow.Method`, or "steps"
     max_steps: int
 
@@ -92,7 +89,7 @@ def _integrate(
     # A network as one vector, since what is done to three matrices is also compiled three times.
     start, network_of = ravel_pytree(student)
     # A compiled part of the compiled program, which is traced once however often it is called.
-    update_of = jax.jit(partial(expected_update, rule, teacher=teacher, horizon=settings.horizon, loss=settings.loss))
+    update_of = jax.jit(partial(exact_update, rule, teacher=teacher, horizon=settings.horizon))
     solver, controller, first_step = _solver(settings, scales)
     path = integrate(
         lambda weights: -ravel_pytree(update_of(network_of(weights)))[0],
@@ -118,13 +115,13 @@ def _observe(
     rule: Rule, network: LinearRNN, teacher: LinearRNN, scales: Scales, settings: Settings
 ) -> tuple[Array, Array]:
     """The loss of a run that is here, and its `Outcome` as a number."""
-    loss = expected_loss(network, teacher, horizon=settings.horizon, loss=settings.loss)
+    loss = exact_loss(network, teacher, settings.horizon)
     # Not "loss > limit": a NaN must not pass for a number within limits.
-    if settings.horizon:
+    if not settings.horizon.is_infinite:
         exists = loss <= DIVERGED_LOSS * scales.silent_loss
     else:
         radius = scales.teacher_radius
-        exists = _reach(rule, network.W, radius) < 1 - DIVERGED_GAP * (1 - radius)
+        exists = estimated_reach(rule, network.W, radius) < 1 - DIVERGED_GAP * (1 - radius)
     # At a limit of 0, for "never", rounding may still take the loss there or below.
     converged = exists & (scales.tolerance > 0) & (loss <= scales.tolerance * scales.silent_loss)
     ended = jnp.where(converged, int(Outcome.CONVERGED), int(Outcome.DIVERGED))
@@ -144,40 +141,6 @@ def _solver(settings: Settings, scales: Scales) -> tuple[Any, Any, Array | None]
     }[settings.method]
     controller = diffrax.PIDController(*tolerances, pcoeff=0.2, icoeff=0.4)
     return solver, controller, 1e-6 * scales.duration
-
-
-def _reach(rule: Rule, W: Array, teacher_radius: Array) -> Array:
-    """How near an infinite horizon is to having no update: at 1 or above, one of the sums over lags diverges.
-
-    Where `ρ(M) > 1`, a sum that converges slowly cannot be had either: `M^N` overflows before `(ρ(M) ρ(W))^N` vanishes.
-    """
-    M = rule.propagator(W)
-    if rule.lags is not None:
-        return _radius_bound(W)
-    if is_elementwise(M):
-        own, carried = _radius_bound(W), jnp.max(jnp.abs(M))
-    else:
-        own, carried = _radius_bound(jnp.stack([W, M]))
-    precision = jnp.finfo(W.dtype)
-    decay_needed = 2 * (np.log(W.shape[-1] ** 2) - np.log(float(precision.eps) / 4))  # twice, since N is a power of 2
-    overflow = decay_needed / np.log(float(precision.max)) * jnp.log(jnp.maximum(carried, 1))
-    return jnp.maximum(own, carried * jnp.maximum(own, teacher_radius) * jnp.exp(overflow))
-
-
-def _radius_bound(W: Array) -> Array:
-    """`‖W^(2^k)‖^(1/2^k)`, which tends to `ρ(W)` from above, to about 1e-5 here; on any device, unlike eigenvalues.
-
-    Of each matrix, where `W` has leading axes.
-    """
-
-    def square(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        M, log_size = state  # the power is exp(log_size) · M
-        size = jnp.linalg.norm(M, axis=(-2, -1))
-        M = M / jnp.where(size > 0, size, 1)[..., None, None]
-        return M @ M, 2 * (log_size + jnp.log(size))
-
-    M, log_size = jax.lax.fori_loop(0, _SQUARINGS, square, (W, jnp.zeros(W.shape[:-2], W.dtype)))
-    return jnp.exp((log_size + jnp.log(jnp.linalg.norm(M, axis=(-2, -1)))) / 2.0**_SQUARINGS)
 
 
 def of_seed(rule: Rule, students: LinearRNN, seed: int) -> tuple[Rule, LinearRNN]:

@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from localgrad.checks import check_count
 from localgrad.files import only_writer
 from localgrad.learning.checkpoints import check_room, restore_checkpoint, write_checkpoint
-from localgrad.learning.trainer import Trainer, check_count
+from localgrad.learning.trainer import Trainer
 from localgrad.learning.training_loop import RunningTraining, exact_loss
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
-from localgrad.updates.expected import Loss
+from localgrad.updates.horizon import Loss
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,12 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from localgrad.checks import check_count, check_finite, check_kind
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import DIVERGED_LOSS
 from localgrad.rules.rule import Rule
-from localgrad.updates.expected import Loss, expected_update, silent_loss
+from localgrad.updates.exact import exact_update, silent_loss
+from localgrad.updates.horizon import Horizon, Loss
 from localgrad.updates.sampled import METHODS, Noise, check_online
 
 
@@ -100,7 +102,7 @@ class Trainer(eqx.Module):
             raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
         self.rule, self.teacher, self.learning_rate = rule, teacher, jnp.asarray(learning_rate, float)
         self.batch_size, self.horizon, self.loss, self.method = int(batch_size), int(horizon), loss, method
-        self.silent_loss = silent_loss(teacher, horizon=self.horizon, loss=loss)
+        self.silent_loss = silent_loss(teacher, Horizon.of(horizon, loss))
         if method == "online":
             check_online(rule, horizon)
 
@@ -108,9 +110,7 @@ class Trainer(eqx.Module):
         """The state before the first step; `ValueError` where the student does not fit rule and teacher."""
         check_kind("student", student, LinearRNN)
         # Its checks, on shapes alone.
-        jax.eval_shape(
-            lambda s: expected_update(self.rule, s, self.teacher, horizon=self.horizon, loss=self.loss), student
-        )
+        jax.eval_shape(lambda s: exact_update(self.rule, s, self.teacher, Horizon.of(self.horizon, self.loss)), student)
         check_finite("student", student)
         check_finite("rule", self.rule)
         return TrainingState(student, jnp.array(0, jnp.int32), jnp.array(-1, jnp.int32))
@@ -146,30 +146,9 @@ class Trainer(eqx.Module):
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
-def check_kind(name: str, value: Any, kind: type) -> None:
-    """`ValueError` unless `value` is one of a class."""
-    if not isinstance(value, kind):
-        raise ValueError(
-            f"the {name} is a {type(value).__name__}, not a {kind.__name__}; the order is rule, student, teacher"
-        )
-
-
-def check_count(name: str, value: Any) -> None:
-    """`ValueError` unless `value` is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
-
-
 def _check_learning_rate(value: Any) -> None:
     if not isinstance(value, jax.core.Tracer) and not (np.ndim(value) == 0 and 0 < float(value) < np.inf):
         raise ValueError(f"learning_rate must be a positive finite number; got {value!r}")
-
-
-def check_finite(name: str, tree: Any) -> None:
-    """`ValueError` where an array or number is not finite."""
-    for leaf in jax.tree.leaves(tree):
-        if not isinstance(leaf, jax.core.Tracer) and not np.all(np.isfinite(leaf)):
-            raise ValueError(f"the {name} has an entry that is not finite; give finite numbers")
 
 
 def _in_precision_of(student: LinearRNN, trees: Any) -> Any:

@@ -17,9 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from localgrad.learning.trainer import Trainer, TrainingState, check_finite, check_kind
+from localgrad.checks import check_finite, check_kind
+from localgrad.learning.trainer import Trainer, TrainingState
 from localgrad.models.linear import LinearRNN
-from localgrad.updates.expected import expected_loss
+from localgrad.updates.exact import exact_loss as expected_loss
+from localgrad.updates.horizon import Horizon
 
 CHUNK = 200
 """Most steps between two looks at a run: for the progress bar, and for an interrupt."""
@@ -180,7 +182,7 @@ def exact_loss(trainer: Trainer, student: LinearRNN) -> Float[Array, "..."]:
     """The exact expected loss of a student or a batch of them, at most `trainer.loss_limit`."""
 
     def of_one_seed(student: LinearRNN) -> Array:
-        value = expected_loss(student, trainer.teacher, horizon=trainer.horizon, loss=trainer.loss)
+        value = expected_loss(student, trainer.teacher, Horizon(trainer.horizon, trainer.loss))
         return jnp.where(value <= trainer.loss_limit, value, trainer.loss_limit)
 
     return of_one_seed(student) if student.W.ndim == 2 else jax.vmap(of_one_seed)(student)

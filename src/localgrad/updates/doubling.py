@@ -11,15 +11,14 @@ zeros of `𝐖` and what is not needed of `𝐐`. A scalar propagator needs only
 rule that keeps few lags a short sum.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax.scipy.linalg import block_diag
 from jaxtyping import Array
 
 from localgrad.models.linear import LinearRNN
-from localgrad.rules.rule import Rule
-from localgrad.updates.stein import operator_norm_bound, sum_all_lags, sum_first_lags, transpose_times
+from localgrad.updates.stein import Power, factor, sum_all_lags, sum_first_lags, transpose_times
 
 # Up to this many hidden units of student and teacher together, 𝐖 is one block: a quarter less time at 10 and 10, more
 # at 16 and 16 (docs/decisions.md).
@@ -34,11 +33,12 @@ class _ErrorSystem(NamedTuple):
     B: tuple[Array, ...]
 
 
-class _Powers(NamedTuple):
-    """The matrices whose powers are needed. `M` is `None` where it is `W` itself, so that one squaring serves both."""
+class _Matrices(NamedTuple):
+    """The matrices whose powers are needed, or their powers. `M` is `None` where it is `W` itself, so that one squaring
+    serves both."""
 
-    W: tuple[Array, ...]
-    M: Array | None
+    W: tuple[Any, ...]
+    M: Any
 
 
 class _Sums(NamedTuple):
@@ -56,23 +56,27 @@ def _error_system(student: LinearRNN, teacher: LinearRNN) -> _ErrorSystem:
     return _ErrorSystem(*((matrix,) for matrix in whole))
 
 
-def _advance(powers: _Powers, sums: _Sums) -> _Sums:
-    """One lag more: `S → Mᵀ S 𝐖`, `𝐐 → 𝐖 𝐐 𝐖ᵀ`."""
+def _advance(powers: _Matrices, sums: _Sums) -> _Sums:
+    """So many lags more: `S → Mᵀ S 𝐖`, `𝐐 → 𝐖 𝐐 𝐖ᵀ`."""
     W = powers.W
 
-    def carried(S: Array) -> Array:
+    def carried(S: Array, right: Power) -> Array:
         hidden = S.shape[0]
-        return transpose_times(W[0][:hidden, :hidden] if powers.M is None else powers.M, S)
+        left = Power(W[0].matrix[:hidden, :hidden], W[0].exponent) if powers.M is None else powers.M
+        return transpose_times(left.matrix, S) @ right.matrix * factor(left, right)
+
+    def covariance(left: Power, Q: Array, right: Power) -> Array:
+        return left.matrix @ Q @ right.matrix.mT * factor(left, right)
 
     return _Sums(
-        tuple(carried(S) @ right for S, right in zip(sums.S, W, strict=False)),
-        {(row, column): W[row] @ Q @ W[column].mT for (row, column), Q in sums.Q.items()},
+        tuple(carried(S, right) for S, right in zip(sums.S, W, strict=False)),
+        {(row, column): covariance(W[row], Q, W[column]) for (row, column), Q in sums.Q.items()},
     )
 
 
-def _contraction(powers: _Powers) -> Array:
-    W = jnp.max(jnp.stack([operator_norm_bound(block) for block in powers.W]))
-    return W * (W if powers.M is None else jnp.maximum(W, operator_norm_bound(powers.M)))
+def _contraction(powers: _Matrices) -> Array:
+    W = jnp.max(jnp.stack([block.log2_bound for block in powers.W]))
+    return W + (W if powers.M is None else jnp.maximum(W, powers.M.log2_bound))
 
 
 def _covariances(system: _ErrorSystem, columns: int) -> dict[tuple[int, int], Array]:
@@ -81,21 +85,26 @@ def _covariances(system: _ErrorSystem, columns: int) -> dict[tuple[int, int], Ar
     return {(row, column): B[row] @ B[column].mT for row in range(len(B)) for column in range(min(row + 1, columns))}
 
 
-def closed_form_update(rule: Rule, student: LinearRNN, teacher: LinearRNN) -> tuple[LinearRNN, Array]:
-    """The expected update, and whether its sums converged."""
+def closed_form_update(
+    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, max_lags: int | None, *, is_jacobian: bool
+) -> tuple[LinearRNN, Array]:
+    """The expected update of a rule that keeps `max_lags`, and whether its sums converged.
+
+    `is_jacobian`: whether `M` is known to be `W`.
+    """
     system = _error_system(student, teacher)
-    hidden, Ft, M = len(student.W), rule.feedback(student.A).mT, rule.propagator(student.W)
-    powers = _Powers(system.W, None if rule.propagator.is_jacobian else M)
+    hidden, Ft = len(student.W), F.mT
+    matrices = _Matrices(system.W, None if is_jacobian else M)
     Q = _covariances(system, columns=1)
-    if rule.lags is not None:
+    if max_lags is not None:
         sums, exists = sum_all_lags(_advance, _contraction, _only_states(system), _Sums((), Q))
-        S = tuple(_first_lags(rule.lags, M, Ft @ A, W) for A, W in zip(system.A, system.W, strict=True))
+        S = tuple(_first_lags(max_lags, M, Ft @ A, W) for A, W in zip(system.A, system.W, strict=True))
     elif M.shape[-2:] == (1, 1):
         # A scalar M commutes with Fᵀ: sum the few rows Σ m^j 𝐀 𝐖^j, and multiply by Fᵀ once.
-        sums, exists = sum_all_lags(_advance, _contraction, powers, _Sums(system.A, Q))
+        sums, exists = sum_all_lags(_advance, _contraction, matrices, _Sums(system.A, Q))
         S = tuple(Ft @ rows for rows in sums.S)
     else:
-        sums, exists = sum_all_lags(_advance, _contraction, powers, _Sums(tuple(Ft @ A for A in system.A), Q))
+        sums, exists = sum_all_lags(_advance, _contraction, matrices, _Sums(tuple(Ft @ A for A in system.A), Q))
         S = sums.S
     states = [sums.Q[row, 0][:, :hidden] for row in range(len(S))]
     blocks = list(zip(*system, S, states, strict=True))
@@ -107,8 +116,8 @@ def closed_form_update(rule: Rule, student: LinearRNN, teacher: LinearRNN) -> tu
     return update, exists > 0
 
 
-def _only_states(system: _ErrorSystem) -> _Powers:
-    return _Powers(system.W, jnp.zeros((1, 1), system.W[0].dtype))
+def _only_states(system: _ErrorSystem) -> _Matrices:
+    return _Matrices(system.W, jnp.zeros((1, 1), system.W[0].dtype))
 
 
 def _first_lags(lags: int, M: Array, first: Array, W: Array) -> Array:

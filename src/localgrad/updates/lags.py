@@ -1,8 +1,7 @@
 r"""Expected updates lag by lag: any finite horizon, and low-rank infinite ones.
 
 Write `E_k = A W^k B − A* W*^k B*` for the error in the `k`-th Markov parameter. Horizon and loss only weight
-these errors, `Ẽ_k = ω_k E_k` with `ω_k = 1` for `k < T` (final-step loss), `1 − k/T` (sequence loss) or
-`1` throughout (infinite horizon), and for every rule
+these errors, `Ẽ_k = ω_k E_k` (`horizon.py`), and for every rule
 
     L  = ½ Σ_k ω_k ‖E_k‖²              ΔA = Σ_k Ẽ_k (W^k B)ᵀ
     ΔB = Σ_{j<lags} (M^j)ᵀ Fᵀ Ẽ_j      ΔW = Σ_{j<lags} (M^j)ᵀ Fᵀ D_j,   D_j = Σ_i Ẽ_{i+j+1} (W^i B)ᵀ.
@@ -21,29 +20,47 @@ import numpy as np
 from jaxtyping import Array
 
 from localgrad.models.linear import LinearRNN
+from localgrad.updates.horizon import Horizon
 from localgrad.updates.stein import square, times
 
 # Lags in a block; 16 and 32 are about equally fast, 8 and 64 slower for large networks (docs/decisions.md).
 BLOCK = 16
 # Lags an infinite horizon may take here before it is left to the Stein equations.
 MAX_LAGS = 1024
+# Numbers that the errors and credits of all lags may take, 16 GiB in float64.
+_LARGEST_RECORD = 2**31
 
 
 class _Rows(NamedTuple):
-    """A block of rows `X N^k`, shape `"block output hidden"`, and the matrix `N^block` that moves it on."""
+    """A block of rows `X N^k` and the matrix `N^block` that moves it on.
 
-    block: Array
+    `rows` has shape `"block·output+1 hidden"`: beneath the block runs a probe `p N^k` of random numbers, which shows
+    whether powers of `N` grow where `X` does not see it.
+    """
+
+    rows: Array
     stride: Array
 
+    def block(self, output: int) -> Array:
+        """The block, of shape `"block output hidden"`."""
+        return self.rows[:-1].reshape(BLOCK, output, -1)
+
     def advance(self) -> "_Rows":
-        return _Rows(times(self.block, self.stride), self.stride)
+        return _Rows(times(self.rows, self.stride), self.stride)
 
 
 def _first_rows(X: Array, N: Array) -> _Rows:
+    block, stride = _first_block(X, N)
+    probe = np.random.default_rng(0).uniform(0.5, 1, (1, X.shape[-1]))
+    return _Rows(jnp.concatenate([block.reshape(-1, X.shape[-1]), jnp.asarray(probe, X.dtype)]), stride)
+
+
+def _first_block(X: Array, N: Array) -> tuple[Array, Array]:
+    """`X N^k` for the lags of a block, and `N^block`."""
     block, power = X[None], N
     while block.shape[0] < BLOCK:
         block, power = jnp.concatenate([block, times(block, power)]), square(power)
-    return _Rows(block, power)
+    return block, power
 
 
 class Forward(NamedTuple):
@@ -68,27 +85,36 @@ class Lags(NamedTuple):
     num_blocks: Array | int | None
 
 
-def lags_of(horizon: int | None, loss: str, dtype: Any) -> Lags:
-    """The weights `ω_k` of a horizon and a loss (see the module's text), in blocks.
+def lags_of(horizon: Horizon, dtype: Any) -> Lags:
+    """The weights of the lags, in blocks.
 
     The capacity grows by powers of 4, so that few programs are compiled however many horizons are asked for.
     """
-    if horizon is None:
+    if horizon.steps is None:
         return Lags(None, None)
-    num_blocks = -(-horizon // BLOCK)
+    num_blocks = -(-horizon.steps // BLOCK)
     capacity = 4
     while capacity < num_blocks:
         capacity *= 4
-    k = np.arange(capacity * BLOCK)
-    weights = np.where(k < horizon, 1.0 if loss == "final" else 1 - k / horizon, 0)
-    return Lags(weights.astype(dtype).reshape(capacity, BLOCK), num_blocks)
+    return Lags(horizon.weights(capacity * BLOCK).astype(dtype).reshape(capacity, BLOCK), num_blocks)
+
+
+def check_memory(student: LinearRNN, horizon: Horizon) -> None:
+    """`ValueError` where the errors and credits of so many lags do not fit into memory."""
+    output, hidden, input = student.sizes
+    if horizon.steps is not None and horizon.steps * output * (hidden + input) > _LARGEST_RECORD:
+        most = _LARGEST_RECORD // (output * (hidden + input))
+        raise ValueError(
+            f"a horizon of {horizon.steps} steps needs more memory than there is, for a network of this size; "
+            f"give at most {most} steps, or leave it out for the limit of long horizons"
+        )
 
 
 def update_by_lags(
     student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, max_lags: int | None, lags: Lags
 ) -> tuple[LinearRNN, Array]:
     """The expected update of a rule that keeps `max_lags`, and whether its sums are complete (always, if finite)."""
-    forward = forward_pass(student, teacher, F, M, lags)
+    forward = forward_pass(student, teacher, F, M, lags, max_lags)
     complete = jnp.array(True) if lags.num_blocks is not None else forward.position < len(forward.errors)
     num_blocks = forward.position if lags.num_blocks is None else lags.num_blocks
     return backward_pass(student, forward.errors, forward.credits, max_lags, num_blocks), complete
@@ -96,33 +122,35 @@ def update_by_lags(
 
 def loss_by_lags(student: LinearRNN, teacher: LinearRNN, lags: Lags) -> Array:
     """`½ Σ_k ω_k ‖E_k‖²` for a finite horizon."""
-    weights = jnp.asarray(lags.weights)
+    weights, output = jnp.asarray(lags.weights), len(student.A)
 
     def add_block(at: Array, state: tuple[_Rows, _Rows, Array]) -> tuple[_Rows, _Rows, Array]:
         own, theirs, total = state
-        E = own.block @ student.B - theirs.block @ teacher.B
+        E = own.block(output) @ student.B - theirs.block(output) @ teacher.B
         return own.advance(), theirs.advance(), total + jnp.sum(weights[at][:, None, None] * E * E) / 2
 
     start = (_first_rows(student.A, student.W), _first_rows(teacher.A, teacher.W), jnp.zeros((), student.W.dtype))
     return jax.lax.fori_loop(0, lags.num_blocks, add_block, start)[2]
 
 
-def forward_pass(student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, lags: Lags) -> Forward:
-    """The weighted errors `Ẽ_k` and the credits `F M^k`, block by block."""
+def forward_pass(
+    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, lags: Lags, max_lags: int | None = None
+) -> Forward:
+    """The weighted errors `Ẽ_k` and the credits `F M^k`, block by block; the rule keeps `max_lags` of the latter."""
     weights = jnp.ones((MAX_LAGS // BLOCK, BLOCK), student.W.dtype) if lags.weights is None else lags.weights
     weights, capacity = jnp.asarray(weights), len(weights)
     output, _, input = student.sizes
     dtype = student.W.dtype
 
     def record(state: Forward) -> Forward:
-        E = state.student.block @ student.B - state.teacher.block @ teacher.B
+        E = state.student.block(output) @ student.B - state.teacher.block(output) @ teacher.B
         at = state.position
         return Forward(
             state.student.advance(),
             state.teacher.advance(),
             state.credit.advance(),
             state.errors.at[at].set(weights[at][:, None, None] * E),
-            state.credits.at[at].set(state.credit.block),
+            state.credits.at[at].set(state.credit.block(output)),
             at + 1,
         )
 
@@ -136,23 +164,47 @@ def forward_pass(student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, lag
     )
     if lags.num_blocks is not None:
         return jax.lax.fori_loop(0, lags.num_blocks, lambda _, state: record(state), start)
-    reference = _size_of_rows(start)
+    at_start = _sizes(start, max_lags)
 
     def unfinished(state: Forward) -> Array:
-        # Not "size > bound": a NaN must not end the pass as if it had converged.
-        return ~(_size_of_rows(state) <= jnp.finfo(dtype).eps / 4 * reference) & (state.position < capacity)
+        return ~_has_vanished(_sizes(state, max_lags), at_start) & (state.position < capacity)
 
     return jax.lax.while_loop(unfinished, record, start)
 
 
-def _size_of_rows(state: Forward) -> Array:
-    """How much credit times error the next block can still bring, up to a constant."""
+class _Sizes(NamedTuple):
+    """Largest entries of a block: of both networks' rows, of the credit that is kept, and of the probes of each."""
 
-    def size(rows: _Rows) -> Array:
-        return jnp.sqrt(jnp.sum(rows.block**2))
+    rows: Array
+    credit: Array
+    rows_probe: Array
+    credit_probe: Array
 
-    own, theirs = size(state.student), size(state.teacher)
-    return jnp.maximum(jnp.maximum(own, theirs), size(state.credit)) * (own + theirs)
+
+def _sizes(state: Forward, max_lags: int | None) -> _Sizes:
+    def largest(x: Array) -> Array:
+        return jnp.max(jnp.abs(x))
+
+    own, theirs, credit = state.student.rows, state.teacher.rows, state.credit.rows
+    rows, rows_probe = (jnp.maximum(largest(own[part]), largest(theirs[part])) for part in (slice(-1), slice(-1, None)))
+    if max_lags is None:
+        return _Sizes(rows, largest(credit[:-1]), rows_probe, largest(credit[-1:]))
+    lag = state.position * BLOCK + jnp.arange(len(credit) - 1) // state.credits.shape[-2]
+    kept = jnp.where((lag < max_lags)[:, None], credit[:-1], 0)
+    return _Sizes(rows, largest(kept), rows_probe, jnp.zeros_like(rows))
+
+
+def _has_vanished(now: _Sizes, at_start: _Sizes) -> Array:
+    """Whether what is still to come is below rounding: every term left holds an error, most also credit.
+
+    Sizes are compared, not their squares, which would vanish or overflow long before them. NaN has not vanished.
+    """
+    rows, credit, rows_probe, credit_probe = (
+        x / jnp.where(reference > 0, reference, 1) for x, reference in zip(now, at_start, strict=True)
+    )
+    eps = jnp.finfo(rows.dtype).eps
+    growth = jnp.maximum(1, jnp.maximum(credit, credit_probe))
+    return (rows * growth <= eps / 4) & (rows_probe * growth <= eps**0.5)
 
 
 def backward_pass(
@@ -161,7 +213,7 @@ def backward_pass(
     """The update that `num_blocks` blocks of errors (zero beyond) and credits bring to a rule that keeps `max_lags`."""
     A, W, B = student.A, student.W, student.B
     # (W^i B)ᵀ for the lags of a block, "block input hidden"; and a lag beyond the last for the shift by one.
-    impulses = _first_rows(B.mT, W.mT)
+    impulses, stride = _first_block(B.mT, W.mT)
     errors = jnp.concatenate([errors, jnp.zeros_like(errors[:1])])
     windows = jnp.arange(BLOCK)[:, None] + jnp.arange(BLOCK)[None, :] + 1
 
@@ -170,10 +222,10 @@ def backward_pass(
         at = num_blocks - 1 - step
         two_blocks = jnp.concatenate([errors[at], errors[at + 1]])
         hankel = two_blocks[windows]  # "lag shift output input"
-        D = jnp.einsum("jkoi,kin->jon", hankel, impulses.block) + times(D, impulses.stride)
+        D = jnp.einsum("jkoi,kin->jon", hankel, impulses) + times(D, stride)
         credit = credits[at]
         if max_lags is not None:
-            credit = credit * (at * BLOCK + jnp.arange(BLOCK) < max_lags)[:, None, None]
+            credit = jnp.where((at * BLOCK + jnp.arange(BLOCK) < max_lags)[:, None, None], credit, 0)
         dW = total.W + jnp.einsum("jon,jom->nm", credit, D)
         dB = total.B + jnp.einsum("jon,joi->ni", credit, errors[at])
         return D, LinearRNN(total.A, dW, dB)

@@ -9,20 +9,59 @@ which holds the sum of `2^k` lags after `k` rounds and converges quadratically (
 products only: it batches and runs on any device. A solver of the linear equation would return finite
 nonsense where the sum diverges; this one notices, because the powers do not vanish.
 
+Powers are kept as a matrix of entries of about 1 times a power of 2 (`Power`), so that none overflows or underflows
+alone: `M^j` may be as large as it likes where `W^j` is as small. Scaling by powers of 2 costs no accuracy.
+
 The sums are differentiable in both modes and to any order, through the equation they solve.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-# 2^60 lags: more would mean a spectral radius within 1e-17 of 1, which float64 cannot tell from 1.
-_MAX_DOUBLINGS = 60
+Apply = Callable[[Any, Any], Any]  # (powers, X) -> L X
 
-Apply = Callable[[Any, Any], Any]  # (matrices, X) -> L X
+
+class Power(NamedTuple):
+    """The matrix `matrix · 2^exponent`; the exponent is a whole number, kept as a floating-point one."""
+
+    matrix: Array
+    exponent: Array
+
+    @property
+    def log2_bound(self) -> Array:
+        """The binary logarithm of an upper bound of the spectral norm."""
+        return self.exponent + jnp.log2(operator_norm_bound(self.matrix))
+
+    def squared(self) -> "Power":
+        """Its square, with entries of about 1."""
+        matrix = square(self.matrix)
+        _, shift = jnp.frexp(jnp.max(jnp.abs(matrix)))
+        scale = jnp.ldexp(jnp.ones((), matrix.dtype), -shift)
+        return Power(matrix * scale, 2 * self.exponent + shift.astype(matrix.dtype))
+
+
+def first_power(matrix: Array) -> Power:
+    """The first power of a matrix: itself."""
+    return Power(matrix, jnp.zeros((), matrix.dtype))
+
+
+def factor(*powers: Power) -> Array:
+    """`2^(sum of exponents)` of powers whose matrices are multiplied."""
+    return jnp.exp2(sum((power.exponent for power in powers), start=jnp.zeros((), powers[0].exponent.dtype)))
+
+
+def margin(W: Any) -> float:
+    """How far rounding can move the spectral radius of a matrix like `W` near 1; nearer to 1 it cannot be told from 1.
+
+    Of the size of the rounding error of one matrix product, `n` times machine precision, with some room.
+    """
+    return 4 * W.shape[-2] * float(jnp.finfo(W.dtype).eps)
 
 
 def is_elementwise(M: Array) -> bool:
@@ -55,62 +94,62 @@ def operator_norm_bound(M: Array) -> Array:
 
 
 def sum_all_lags(apply: Apply, contraction: Callable[[Any], Array], matrices: Any, X: Any) -> tuple[Any, Array]:
-    """`Σ_{j≥0} L^j X` for pytrees `X`, with `L X = apply(matrices, X)`.
+    """`Σ_{j≥0} L^j X` for pytrees `X`, with `L X = apply(powers, X)` for `powers` like `matrices`, each a `Power`.
 
-    `contraction(matrices)` bounds the norm of `L`; the rounds stop when it falls below rounding.
+    `contraction(powers)` is the binary logarithm of a bound of the norm of `L`; the rounds stop when it falls below
+    rounding.
 
-    Returns the sum and whether it converged (it does not where the spectral radius of `L` is 1 or more).
+    Returns the sum and whether it converged (it does not where the spectral radius of `L` is 1 within rounding, or
+    more).
     """
+    powers = jax.tree.map(first_power, matrices)
+    # All unknowns are one vector: JAX transposes a linear solve only where each of its right-hand sides depends on what
+    # is differentiated, and of one right-hand side this is true. Its last entry, with the equation `flag = 1`, says
+    # whether the others were found. Not `has_aux`: `jax.vmap` then batches what does not depend on the batch, and
+    # `jax.jacfwd` fails.
+    rhs, unravel = ravel_pytree((X, jnp.ones((), jax.tree.leaves(X)[0].dtype)))
 
-    # The second unknown, with the equation `flag = 1`, says whether the first was found. Not `has_aux`: `jax.vmap`
-    # then batches what does not depend on the batch, and `jax.jacfwd` fails.
-    # JAX transposes a linear solve only where all of its right-hand side depends on what is differentiated, whatever
-    # that is: so all unknowns depend, formally, on every matrix and every term.
-    one_of_matrices = 1 + _nothing(matrices)
+    def residual(unknowns: Array) -> Array:
+        S, flag = unravel(unknowns)
+        return ravel_pytree((jax.tree.map(jnp.subtract, S, apply(powers, S)), flag))[0]
 
-    def residual(unknowns: Any) -> Any:
-        S, flag = unknowns
-        return jax.tree.map(lambda s, Ls: s * one_of_matrices - Ls, S, apply(matrices, S)), flag * one_of_matrices
+    def solve_by(advance: Apply) -> Callable[[Any, Array], Array]:
+        def solve(_: Any, rhs: Array) -> Array:
+            first, flag = unravel(rhs)
+            S, converged = _squared_smith(advance, contraction, powers, first)
+            return ravel_pytree((S, flag * converged))[0]
 
-    def solve(_: Any, rhs: Any) -> Any:
-        S, converged = _squared_smith(apply, contraction, matrices, rhs[0])
-        return S, rhs[1] * converged
+        return solve
 
-    def solve_transposed(_: Any, rhs: Any) -> Any:
-        def apply_transposed(powers: Any, Y: Any) -> Any:
-            return jax.linear_transpose(lambda S: apply(powers, S), Y)(Y)[0]
+    def apply_transposed(powers: Any, Y: Any) -> Any:
+        return jax.linear_transpose(lambda S: apply(powers, S), Y)(Y)[0]
 
-        S, converged = _squared_smith(apply_transposed, contraction, matrices, rhs[0])
-        return S, rhs[1] * converged
-
-    one = jnp.ones((1, 1), jax.tree.leaves(X)[0].dtype)
-    tied = jax.tree.map(lambda leaf: leaf + _nothing(X), (X, one))
-    S, flag = jax.lax.custom_linear_solve(residual, tied, solve, solve_transposed)
-    # All of them depend on all, formally: else JAX cannot differentiate the transposed solve.
-    return jax.tree.map(lambda leaf: leaf + _nothing((S, flag)), S), flag[0, 0]
+    return unravel(jax.lax.custom_linear_solve(residual, rhs, solve_by(apply), solve_by(apply_transposed)))
 
 
-def _nothing(tree: Any) -> Array:
-    """A zero that depends, formally, on every array of a tree."""
-    leaves = jax.tree.leaves(tree)
-    return 0 * sum((jnp.sum(leaf[..., :1, :1]) for leaf in leaves), start=jnp.zeros((), leaves[0].dtype))
-
-
-def _squared_smith(apply: Apply, contraction: Callable, matrices: Any, X: Any) -> tuple[Any, Array]:
-    tiny = jnp.finfo(jax.tree.leaves(X)[0].dtype).eps / 4
+def _squared_smith(apply: Apply, contraction: Callable, powers: Any, X: Any) -> tuple[Any, Array]:
+    precision = jnp.finfo(jax.tree.leaves(X)[0].dtype)
+    vanished, overflown = np.log2(float(precision.eps) / 4), np.log2(float(precision.max))
+    # As many rounds as a spectral radius of 1 − margin needs until its powers vanish.
+    largest = max((power.matrix for power in jax.tree.leaves(powers, is_leaf=_is_power)), key=lambda M: M.shape[-2])
+    most = np.ceil(np.log2(-vanished * np.log(2) / margin(largest)))
 
     def unfinished(state: tuple) -> Array:
         *_, size, rounds = state
-        return (size > tiny) & jnp.isfinite(size) & (rounds < _MAX_DOUBLINGS)
+        return (size > vanished) & (size < overflown) & (rounds < most)  # and not NaN
 
     def double(state: tuple) -> tuple:
         S, powers, _, rounds = state
         S = jax.tree.map(jnp.add, S, apply(powers, S))
-        powers = jax.tree.map(square, powers)
+        powers = jax.tree.map(Power.squared, powers, is_leaf=_is_power)
         return S, powers, contraction(powers), rounds + 1
 
-    S, _, size, _ = jax.lax.while_loop(unfinished, double, (X, matrices, contraction(matrices), 0))
-    return S, (size <= tiny).astype(size.dtype)
+    S, _, size, _ = jax.lax.while_loop(unfinished, double, (X, powers, contraction(powers), 0))
+    return S, (size <= vanished).astype(size.dtype)
+
+
+def _is_power(tree: Any) -> bool:
+    return isinstance(tree, Power)
 
 
 def sum_first_lags(apply: Apply, matrices: Any, X: Any, lags: int) -> Any:

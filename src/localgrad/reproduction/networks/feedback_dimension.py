@@ -29,7 +29,8 @@ from localgrad.outcomes import Outcome
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.reproduction.networks.gaussian_networks import gaussian_weights, out_of_steps, random_teacher, scaled
 from localgrad.rules.presets import RFLO
-from localgrad.updates.expected import expected_loss, silent_loss
+from localgrad.updates.exact import silent_loss
+from localgrad.updates.expected import expected_loss
 
 ARRANGEMENTS: tuple[tuple[str, str, int], ...] = (
     ("task alone", "copies", 1), ("4 copies, one readout", "shared", 4), ("4 copies", "copies", 4),

@@ -16,7 +16,8 @@ from localgrad.models.linear import LinearRNN, random_network, spectral_radius
 from localgrad.rules.compiled import in_general_form
 from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
 from localgrad.rules.rule import Rule
-from localgrad.updates.expected import Loss, expected_loss, expected_update
+from localgrad.updates.expected import expected_loss, expected_update
+from localgrad.updates.horizon import Horizon, Loss
 from localgrad.updates.lags import Lags, lags_of, update_by_lags
 
 _LARGEST = 1e12
@@ -203,7 +204,7 @@ def _descend_all(
 ) -> tuple[LinearRNN, np.ndarray]:
     shape = (len(problem.names),)
     rates, counts = np.broadcast_to(np.asarray(rates, float), shape), np.broadcast_to(np.asarray(counts, int), shape)
-    lags = lags_of(horizon, "final", float)
+    lags = lags_of(Horizon(horizon), float)
     networks, losses = _descend(problem.rules, students, problem.teacher, rates, counts, lags)
     return networks, np.asarray(losses)
 

@@ -21,7 +21,8 @@ from localgrad.models.linear import LinearRNN
 from localgrad.rules.compiled import in_general_form
 from localgrad.rules.presets import BPTT, RFLO
 from localgrad.rules.rule import Rule
-from localgrad.updates.expected import Loss, expected_update
+from localgrad.updates.expected import expected_update
+from localgrad.updates.horizon import Loss
 
 UPDATES: tuple[tuple[str, Any, Loss], ...] = (
     ("infinite", None, "final"), ("T = 5, final", 5, "final"), ("T = 5, sequence", 5, "sequence"),

@@ -27,7 +27,7 @@ from localgrad.reproduction.networks.rank.bound import UPDATES, BoundParameters,
 from localgrad.reproduction.networks.rank.counts import table
 from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
 from localgrad.rules.rule import Rule
-from localgrad.updates.expected import silent_loss
+from localgrad.updates.exact import silent_loss
 
 Variant = tuple[str, float, float, float]
 FLOOR = 1e-4  # of the axis of singular values

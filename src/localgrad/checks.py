@@ -1,0 +1,72 @@
+"""What is asked of every argument, whoever takes it: its kind, a count's range, finite numbers, its precision.
+
+Each check raises a `ValueError` of one sentence that names the value and the remedy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+
+# Counts beyond this need more memory or time than there is, whatever they count.
+_LARGEST_COUNT = 2**31
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
+_LIBRARIES = ("equinox", "jax", "jaxtyping", "numpy")
+
+
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """`ValueError` unless `value` is one of a class."""
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"the {name} is a {type(value).__name__}, not a {kind.__name__}; the order is rule, student, teacher"
+        )
+
+
+def is_count(value: Any) -> bool:
+    """Whether `value` is a whole number of at least 1."""
+    return not isinstance(value, bool) and isinstance(value, int | np.integer) and bool(value >= 1)
+
+
+def check_count(name: str, value: Any, most: int = _LARGEST_COUNT) -> None:
+    """`ValueError` unless `value` is a whole number from 1 to `most`."""
+    if not is_count(value):
+        raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}; got {value}")
+
+
+def check_finite(name: str, tree: Any) -> None:
+    """`ValueError` where an array or number is not finite."""
+    for leaf in jax.tree.leaves(tree):
+        if not isinstance(leaf, jax.core.Tracer) and not np.all(np.isfinite(leaf)):
+            raise ValueError(f"the {name} has an entry that is not finite; give finite numbers")
+
+
+def warn_if_cut(what: str, *values: Any) -> None:
+    """Warn, once a line of the user's, where float64 arrays are about to be computed in float32."""
+    if jax.config.read("jax_enable_x64"):
+        return
+    if any(getattr(value, "dtype", None) == np.float64 for value in values):
+        warnings.warn(
+            f"{what} is cut from float64 to float32 because JAX runs in 32 bits; for exact results call "
+            "jax.config.update('jax_enable_x64', True) first, or give float32 numbers",
+            stacklevel=_level_of_caller(),
+        )
+
+
+def _level_of_caller() -> int:
+    """The `stacklevel` of the first line outside this package, JAX, NumPy and equinox: the user's."""
+    frame, level = sys._getframe(1), 0
+    while frame is not None and frame.f_back is not None and _is_inside(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    return max(level, 1)
+
+
+def _is_inside(filename: str) -> bool:
+    return filename.startswith(_PACKAGE) or any(f"{os.sep}{name}{os.sep}" in filename for name in _LIBRARIES)
