@@ -169,6 +169,26 @@ except KeyboardInterrupt as interruption:
     assert (found.stdout, found.stderr) == (b"interrupted; nothing was written\n", b"")
 
 
+@posix
+def test_a_signal_waits_for_the_end_of_an_import(tmp_path):
+    (tmp_path / "loading.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nloaded = 1\n")
+    program = """
+import sys, time
+from localgrad.cli.process import prepare_process
+prepare_process()
+try:
+    import loading
+    time.sleep(60)
+except KeyboardInterrupt as interruption:
+    print(sys.modules["loading"].loaded, interruption, interruption.status)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, timeout=30, check=True, env=environment
+    )
+    assert (found.stdout, found.stderr) == (b"1 ended by SIGTERM; nothing was written 143\n", b"")
+
+
 WORKER = """
 import multiprocessing, sys, time
 from concurrent.futures import ProcessPoolExecutor

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from localgrad.cli.process import discard_output, ended, flush_output, suspects
+from localgrad.cli.process import discard_output, ended, flush_output, settle, suspects
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +49,7 @@ class _Commands(TyperGroup):
 
 
 def _interrupted(interruption: KeyboardInterrupt) -> typer.Exit:
+    settle()
     _print_error(str(interruption) or "interrupted; nothing was written")
     return typer.Exit(getattr(interruption, "status", 130))
 

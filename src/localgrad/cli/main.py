@@ -1,6 +1,8 @@
 """The entry point of `localgrad`. The process is prepared first, so that even a command that still loads ends well."""
 
-from localgrad.cli.process import leave, prepare_process
+import sys
+
+from localgrad.cli.process import leave, prepare_process, settle
 
 
 def main() -> None:
@@ -13,6 +15,8 @@ def main() -> None:
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(bool(end.code))
     except KeyboardInterrupt as interruption:
+        settle()
+        print(f"error: {interruption}", file=sys.stderr)
         status = getattr(interruption, "status", 130)
     leave(status)
 

@@ -30,6 +30,10 @@ _THEIRS = ("JAX_", "MPL", "NUMBA_", "PYTHONWARNINGS", "XLA_")
 
 _given: dict[str, str] = {}
 _ended: list[Ended] = []
+_settled = threading.Event()
+
+PATIENCE = 5.0
+"""Seconds after which a signal is taken to have been swallowed by a library, and is raised again."""
 
 
 class Ended(KeyboardInterrupt):
@@ -48,34 +52,66 @@ def prepare_process() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where it is closed or replaced
             stream.reconfigure(errors="replace")
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP; nohup has it ignored, and `&` SIGINT
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+    for number in _signals():
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP, and `&` SIGINT
             signal.signal(number, _end)
     sys.unraisablehook = _end_after_all
 
 
+def _signals() -> list[int]:
+    """The signals that end a command; Windows has no SIGHUP."""
+    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 def ended() -> Ended | None:
-    """The signal that has come, if one has; some libraries turn it into an error of their own as they load."""
+    """The signal that has come, if one has; some libraries turn it into an error of their own."""
     return _ended[0] if _ended else None
 
 
+def settle() -> None:
+    """The signal is being heeded: no more reminders, and another one ends the process at once."""
+    _settled.set()
+    for number in _signals():
+        if signal.getsignal(number) is _end:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _end(number: int, frame: Any) -> None:
+    """Raise `Ended`, but not in the midst of an import, where compiled modules would abort the whole process."""
+    if _is_loading(frame):
+        _remind(number, 0.05)
+        return
     _ended.append(Ended(number))
+    _remind(number, PATIENCE)
     raise _ended[0]
 
 
+def _is_loading(frame: Any) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _end_after_all(ignored: Any) -> None:
-    """Python ignores what is raised while it collects garbage: let a signal that came just then come again."""
+    """Python ignores what is raised while it collects garbage."""
     if isinstance(ignored.exc_value, Ended):
-        again = threading.Timer(0.1, _send_again, (ignored.exc_value.status - 128,))
-        again.daemon = True
-        again.start()
+        _remind(ignored.exc_value.status - 128, 0.05)
     else:
         sys.__unraisablehook__(ignored)
 
 
+def _remind(number: int, seconds: float) -> None:
+    """Send the signal again, unless it is heeded by then."""
+    timer = threading.Timer(seconds, _send_again, (number,))
+    timer.daemon = True
+    timer.start()
+
+
 def _send_again(number: int) -> None:
+    if _settled.is_set():
+        return
     if hasattr(signal, "pthread_kill"):  # wakes the main thread where it sleeps
         signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:
