@@ -214,7 +214,7 @@ class TestModes:
         assert float(found.feedback.subs(values)) == pytest.approx(KINDS[name].f(START.a))
         assert float(found.propagator.subs(values)) == pytest.approx(KINDS[name].m(START.w))
 
-    @pytest.mark.parametrize("consumer", ["fixed_points", "search_fixed_points", "integrate_modes", "basins"])
+    @pytest.mark.parametrize("consumer", ["fixed_points", "integrate_modes", "basins"])
     def test_what_needs_affine_rules(self, name, consumer):
         rule = KINDS[name].mode_rule
         if rule.affine is None:

@@ -321,3 +321,58 @@ def test_symbols_stand_only_where_a_preset_needs_them() -> None:
 def test_misuse_is_named(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- terms of one's own -----------------------------------------------------------------------------------------------
+
+
+class Squared(lg.Term):
+    def __call__(self, matrix):
+        return matrix**2
+
+    def on_mode(self, x):
+        return x**2
+
+
+class Clipped(Squared):
+    def on_mode(self, x):
+        return np.clip(x, -1, 1)
+
+
+class Doubled(Clipped):
+    """What does not run on symbols, but says that it is a line."""
+
+    @property
+    def affine(self):
+        return 0.0, 2.0
+
+
+def test_a_term_that_runs_on_symbols_is_derived():
+    found = derive(lg.Rule(Squared(), 0.5))
+    assert found.feedback == STUDENT.a**2
+    assert found.non_optimal is not None
+    numbers = dict(zip((*STUDENT, *TEACHER), (0.7, 1.1, 0.3, 0.9, -0.8, 0.4), strict=True))
+    expected = lg.mode_update(lg.Rule(Squared(), 0.5), lg.Mode(0.7, 1.1, 0.3), lg.Mode(0.9, -0.8, 0.4))
+    np.testing.assert_allclose([float(x.subs(numbers)) for x in found.update], expected, rtol=1e-12)
+
+
+def test_a_term_of_another_kind_is_derived_by_its_line_or_refused():
+    assert derive(lg.Rule(Doubled(), 0.5)).feedback == 2 * STUDENT.a
+    with pytest.raises(ValueError, match=r"on_mode of Clipped does not run on symbols.*plain arithmetic"):
+        derive(lg.Rule(Clipped(), 0.5))
+
+
+def test_a_feedback_that_jumps_at_zero_has_no_jacobian_there():
+    assert derive(lg.Rule(lg.SignSymmetric(), 0.5)).non_optimal is None
+
+
+@pytest.mark.parametrize("rule", ["rflo", None])
+def test_derive_takes_rules_only(rule):
+    with pytest.raises(ValueError, match=r"not a localgrad\.Rule"):
+        derive(rule)
+
+
+def test_a_derivation_prints_its_update():
+    text = repr(derive(lg.BPTT()))
+    assert text.startswith("Derivation(BPTT, all lags: Δa = ")
+    assert len(text.splitlines()) == 1

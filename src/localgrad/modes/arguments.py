@@ -24,8 +24,9 @@ def as_rule(rule: Any) -> Rule:
             f"the rule is a {type(rule).__name__}, not a localgrad.Rule; the order is rule, student, teacher"
         )
     if rule.learns:
+        term = next(type(term).__name__ for term in rule.feedback.terms if term.learns)
         raise ValueError(
-            f"the feedback of {rule.name} learns, so a mode has more than its three numbers; "
+            f"the term {term} learns, so a mode has more than its three numbers; "
             "use localgrad.learn on an aligned network"
         )
     return jax.tree.map(_widened, rule)

@@ -13,18 +13,16 @@ with all lags kept, `|m w|, |m w*| < 1`, which is where square roots are simplif
 """
 
 import inspect
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import sympy as sp
-from sympy.printing.latex import latex_escape
 
 from localgrad.models.aligned import Mode
-from localgrad.modes import equations
+from localgrad.modes import equations, rendering
+from localgrad.modes.arguments import as_rule
 from localgrad.modes.notation import (
     DECAY,
     FEEDBACK,
@@ -34,12 +32,11 @@ from localgrad.modes.notation import (
     TRACE,
     C,
     S,
+    closed_eigenvalues,
     factored,
     negate,
-    ordered_terms,
     present,
     square_root,
-    to_latex,
     to_text,
 )
 from localgrad.rules.presets import make_rule, parameters_of
@@ -66,7 +63,7 @@ class Linearisation:
         if self.trace == 0:
             root = square_root(-self.second_invariant)
             return sp.S.Zero, root, -root
-        closed = _eigenvalues(TRACE, SECOND_INVARIANT)
+        closed = closed_eigenvalues(TRACE, SECOND_INVARIANT)
         return tuple(x.xreplace({TRACE: self.trace, SECOND_INVARIANT: self.second_invariant}) for x in closed)
 
 
@@ -94,53 +91,19 @@ class Derivation:
 
     def text(self, width: int = 100) -> str:
         """Plain Unicode text, one equation a line, broken between terms at `width` characters."""
-        blocks = ["\n".join([title, *(x.text(width) for x in section)]) for title, section in self._sections()]
-        return "\n\n".join([f"{self._title()}; c = a* b*", *blocks])
+        return rendering.as_text(self, width)
 
     def latex(self) -> str:
         """A LaTeX snippet, one `align*` a section; the document needs `amsmath`."""
-        blocks = ["% needs \\usepackage{amsmath}", rf"\paragraph{{{latex_escape(self._title())}}} ($c = a^* b^*$)"]
-        for title, section in self._sections():
-            lines = " \\\\\n".join(x.latex() for x in section)
-            title = re.sub(r"\b([fmJTQ])\b", r"$\1$", title)
-            blocks.append(f"{title}:\n\\begin{{align*}}\n{lines}\n\\end{{align*}}")
-        return "\n\n".join(blocks)
+        return rendering.as_latex(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as strings that SymPy reads back (`a_star`, `b_star`, `w_star`, `a_hat`, `w_hat`, `c`, `s`)."""
-        return {
-            "rule": self.rule.name,
-            "lags": self.rule.lags,
-            "feedback": str(self.feedback),
-            "propagator": str(self.propagator),
-            "update": _mode_strings(self.update),
-            "flow": _mode_strings(self.flow),
-            "loss": str(self.loss),
-            "jacobian": _matrix_strings(self.jacobian),
-            "optimal_manifold": _manifold_strings(self.optimal),
-            "non_optimal_manifold": None if self.non_optimal is None else _manifold_strings(self.non_optimal),
-        }
+        return rendering.as_dict(self)
 
-    def _title(self) -> str:
-        lags = "all lags" if self.rule.lags is None else f"{self.rule.lags} lag{'s' * (self.rule.lags > 1)}"
-        return f"{self.rule.name}, {lags}"
-
-    def _sections(self) -> "list[tuple[str, list[_Equation]]]":
-        def of_mode(text: str, latex: str, mode: Mode) -> list[_Equation]:
-            return [_Equation(text.format(x), latex.format(x), y) for x, y in zip("abw", mode, strict=True)]
-
-        credit = [_Equation("f", "f", self.feedback), _Equation("m", "m", self.propagator)]
-        sections = [
-            ("Feedback f and propagator m", credit),
-            ("Expected update", of_mode("Δ{}", r"\Delta {}", self.update)),
-            ("Learning flow", of_mode("d{}/dk", r"\frac{{d{}}}{{dk}}", self.flow)),
-            ("Loss", [_Equation("L", "L", self.loss)]),
-            ("Jacobian J of the flow (entries not listed are 0)", _matrix_equations(self.jacobian)),
-            ("On the optimal manifold, with T the trace of J and Q its second invariant", _on_manifold(self.optimal)),
-        ]
-        if self.non_optimal is not None:
-            sections.append(("On the non-optimal manifold", _on_manifold(self.non_optimal)))
-        return sections
+    def __repr__(self) -> str:
+        equations = ", ".join(f"Δ{letter} = {to_text(x)}" for letter, x in zip("abw", self.update, strict=True))
+        return f"Derivation({rendering.title_of(self)}: {equations})"
 
 
 def symbolic_rule(name: str, lags: int | None = None, feedback: Any = None, decay: Any = None) -> Rule:
@@ -172,29 +135,62 @@ def derive(rule: Rule) -> Derivation:
 
     **Returns:** a `Derivation`.
 
-    **Raises:** `ValueError` for parameters that are arrays or not finite.
+    **Raises:** `ValueError` for parameters that are arrays or not finite, a feedback that learns, and terms whose
+    `on_mode` does not run on symbols, unless they say that they are `k₀ + k₁ x`.
 
     Source: the paper's equations 19–22; docs/theory.md, sections 5–7.
 
     >>> print(to_text(derive(symbolic_rule("rflo")).update.b))
     a â b/(1 − w ŵ) − â a* b*/(1 − ŵ w*)
     """
-    rule = jax.tree.map(_exact, rule)
-    update = Mode(*(present(x) for x in equations.field(rule, STUDENT, TEACHER)))
+    rule = jax.tree.map(_exact, as_rule(rule))
+    on_symbols = _on_symbols(rule)
+    feedback, propagator = (
+        sp.sympify(part.on_mode(x))
+        for part, x in ((on_symbols.feedback, STUDENT.a), (on_symbols.propagator, STUDENT.w))
+    )
+    update = Mode(*(present(x) for x in equations.field(on_symbols, STUDENT, TEACHER)))
     loss = present(equations.loss(STUDENT, TEACHER))
     jacobian = sp.ImmutableMatrix(3, 3, lambda i, j: negate(present(sp.diff(update[i], STUDENT[j]))))
-    feedback = sp.sympify(rule.feedback.on_mode(STUDENT.a))
-    vanishes = feedback.xreplace({STUDENT.a: sp.S.Zero}) == 0
+    optimal, silent = Mode(S, C / S, TEACHER.w), Mode(sp.S.Zero, sp.S.Zero, STUDENT.w)
     return Derivation(
         rule=rule,
         feedback=feedback,
-        propagator=sp.sympify(rule.propagator.on_mode(STUDENT.w)),
+        propagator=propagator,
         update=update,
         loss=loss,
         jacobian=jacobian,
-        optimal=_linearise(jacobian, loss, Mode(S, C / S, TEACHER.w)),
-        non_optimal=_linearise(jacobian, loss, Mode(sp.S.Zero, sp.S.Zero, STUDENT.w)) if vanishes else None,
+        optimal=_linearise(jacobian, loss, optimal),
+        non_optimal=_linearise(jacobian, loss, silent) if _vanishes_smoothly(feedback) else None,
     )
+
+
+def _on_symbols(rule: Rule) -> Any:
+    """The rule, or its linear form where a term's `on_mode` does not run on symbols but is linear by its own word."""
+    try:
+        sp.sympify((rule.feedback.on_mode(STUDENT.a), rule.propagator.on_mode(STUDENT.w)))
+        return rule
+    except Exception as error:
+        if not rule.terms:
+            raise
+        if rule.affine is not None:
+            line = equations.linearised(rule, STUDENT)
+            return line._replace(
+                **{k: equations.Line(*map(_exact, getattr(line, k))) for k in ("feedback", "propagator")}
+            )
+        if isinstance(error, ValueError) and "the term" in str(error):  # it has no on_mode
+            raise
+        names = ", ".join(dict.fromkeys(type(term).__name__ for term in rule.terms))
+        raise ValueError(
+            f"on_mode of {names} does not run on symbols ({type(error).__name__}); write it in plain arithmetic, or "
+            "give the term's affine form"
+        ) from error
+
+
+def _vanishes_smoothly(feedback: sp.Expr) -> bool:
+    """Whether the feedback is 0 at `a = 0` and has a slope there: only then is there a Jacobian."""
+    slope = sp.diff(feedback, STUDENT.a).subs(STUDENT.a, 0)
+    return feedback.subs(STUDENT.a, 0) == 0 and not slope.has(sp.DiracDelta, sp.nan, sp.zoo, sp.oo, sp.Derivative)
 
 
 def _exact(value: Any) -> sp.Expr:
@@ -212,90 +208,3 @@ def _linearise(jacobian: sp.ImmutableMatrix, loss: sp.Expr, point: Mode) -> Line
     J = jacobian.applyfunc(lambda x: factored(x.xreplace(there)))
     minors = [J[i, i] * J[j, j] - J[i, j] * J[j, i] for i, j in ((0, 1), (0, 2), (1, 2))]
     return Linearisation(point, factored(loss.xreplace(there)), J, J.trace(), factored(sum(minors)))
-
-
-def _eigenvalues(trace: sp.Expr, second_invariant: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
-    root = sp.sqrt(trace**2 - 4 * second_invariant)
-    return sp.S.Zero, trace / 2 + root / 2, trace / 2 - root / 2
-
-
-# --- Rendering -------------------------------------------------------------------------------------------------------
-
-
-class _Equation(NamedTuple):
-    """`left = value`, with the left side as text and as LaTeX."""
-
-    left: str
-    left_latex: str
-    value: sp.Basic
-
-    def text(self, width: int) -> str:
-        """A sum is broken between its terms, and within a term only where that is longer than a line."""
-        start, indent = f"  {self.left} =", " " * (len(self.left) + 4)
-        terms = [f" {x}" for x in self._signed(to_text, "−")]
-        lines = _fill([start + terms[0], *terms[1:]], width, indent)
-        return "\n".join(x for line in lines for x in _fill(re.split(r"(?= [+−] )", line), width, indent + "  "))
-
-    def latex(self, width: int = 100) -> str:
-        """A row of `align*`; a sum is broken where, as text, it would be longer than `width`."""
-        line, filled = f"{self.left_latex} &=", 0
-        for size, piece in zip(map(len, self._signed(to_text, "−")), self._signed(to_latex, "-"), strict=True):
-            if filled and filled + size > width:
-                line, filled = line + " \\\\\n&\\quad", 0
-            line, filled = f"{line} {piece}", filled + size
-        return line
-
-    def _signed(self, write: Callable[[sp.Basic], str], minus: str) -> list[str]:
-        """The terms as written, each but the first led by its sign."""
-        terms = ordered_terms(self.value) if isinstance(self.value, sp.Add) else [self.value]
-        first, *others = (write(x) for x in terms)
-        signed = [f"{minus} {x[1:].lstrip()}" if x.startswith(minus) else f"+ {x}" for x in others]
-        return [first, *signed]
-
-
-def _fill(pieces: list[str], width: int, indent: str) -> list[str]:
-    """Lines of at most `width` characters where the pieces allow it."""
-    lines = pieces[:1]
-    for piece in pieces[1:]:
-        if len(lines[-1]) + len(piece) <= width:
-            lines[-1] += piece
-        else:
-            lines.append(indent + piece.lstrip())
-    return lines
-
-
-def _matrix_equations(matrix: sp.ImmutableMatrix) -> list[_Equation]:
-    pairs = [(i, j) for i in range(3) for j in range(3) if matrix[i, j] != 0]
-    return [_Equation("J_" + "abw"[i] + "abw"[j], f"J_{{{'abw'[i]}{'abw'[j]}}}", matrix[i, j]) for i, j in pairs]
-
-
-def _on_manifold(at: Linearisation) -> list[_Equation]:
-    eigenvalues = at.eigenvalues if at.trace == 0 else _eigenvalues(TRACE, SECOND_INVARIANT)
-    names = (("λ₀", r"\lambda_0"), ("λ₊", r"\lambda_+"), ("λ₋", r"\lambda_-"))
-    return [
-        _Equation("(a, b, w)", "(a, b, w)", sp.Tuple(*at.point)),
-        _Equation("L", "L", at.loss),
-        *_matrix_equations(at.jacobian),
-        _Equation("T", "T", at.trace),
-        _Equation("Q", "Q", at.second_invariant),
-        *(_Equation(*name, value) for name, value in zip(names, eigenvalues, strict=True)),
-    ]
-
-
-def _mode_strings(mode: Mode) -> dict[str, str]:
-    return {letter: str(x) for letter, x in mode._asdict().items()}
-
-
-def _matrix_strings(matrix: sp.ImmutableMatrix) -> list[list[str]]:
-    return [[str(x) for x in row] for row in matrix.tolist()]
-
-
-def _manifold_strings(at: Linearisation) -> dict[str, Any]:
-    return {
-        "point": _mode_strings(at.point),
-        "loss": str(at.loss),
-        "jacobian": _matrix_strings(at.jacobian),
-        "trace": str(at.trace),
-        "second_invariant": str(at.second_invariant),
-        "eigenvalues": [str(x) for x in at.eigenvalues],
-    }

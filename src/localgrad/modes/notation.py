@@ -123,6 +123,12 @@ def ordered_terms(expression: sp.Expr) -> list[sp.Expr]:
     return sorted(expression.as_ordered_terms(order="rev-lex"), key=place)
 
 
+def closed_eigenvalues(trace: sp.Expr, second_invariant: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
+    """`(0, λ₊, λ₋)` of a matrix with an eigenvalue 0."""
+    root = sp.sqrt(trace**2 - 4 * second_invariant)
+    return sp.S.Zero, trace / 2 + root / 2, trace / 2 - root / 2
+
+
 class _TermOrder:
     def _as_ordered_terms(self, expr: sp.Expr, order: str | None = None) -> list[sp.Expr]:
         return ordered_terms(expr)
