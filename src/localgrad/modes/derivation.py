@@ -175,8 +175,8 @@ def _on_symbols(rule: Rule) -> Any:
             raise
         if rule.affine is not None:
             line = equations.linearised(rule, STUDENT)
-            lines = [equations.Line(*map(_exact, part)) for part in (line.feedback, line.propagator)]
-            return equations.LinearRule(*lines, line.lags)
+            feedback, propagator = (equations.Line(*map(_exact, part)) for part in (line.feedback, line.propagator))
+            return equations.LinearRule(feedback, propagator, line.lags)
         if isinstance(error, ValueError) and "the term" in str(error):  # it has no on_mode
             raise
         names = ", ".join(dict.fromkeys(type(term).__name__ for term in rule.terms))
