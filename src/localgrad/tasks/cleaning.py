@@ -83,12 +83,14 @@ def symmetrized(W: np.ndarray) -> np.ndarray:
     return np.where(np.eye(len(W), dtype=bool), W, np.where(twice, W / 2 + W.T / 2, W + W.T))
 
 
-def check_triangle(W: np.ndarray) -> None:
-    """`ValueError` for a `W` that is one triangle, as programs store symmetric networks: which of the two is it?"""
+def check_triangle(W: np.ndarray, once: bool = False) -> None:
+    """`ValueError` for a `W` that may be half of a symmetric network: one triangle, or a list of connections of which
+    each stands `once`.
+    """
     side = triangle_of(W)
-    if side:
+    if side or once:
+        where = f"all connections of W stand in its {side} triangle" if side else "each connection is listed once"
         raise ValueError(
-            f"all connections of W stand in its {side} triangle, as programs store symmetric networks; read it as "
-            "symmetric with --symmetrize (symmetrize=True), or as it stands, a directed network without loops, with "
-            "--no-symmetrize (symmetrize=False)"
+            f"{where}, as programs store symmetric networks; read it as symmetric with --symmetrize (symmetrize=True), "
+            "or as it stands, as a directed network, with --no-symmetrize (symmetrize=False)"
         )

@@ -12,11 +12,9 @@ file, the value and the remedy (weight_files.py).
 
 from __future__ import annotations
 
-import bz2
 import importlib.util
 import math
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,11 @@ from localgrad.models.aligned import Frames, Mode
 from localgrad.models.linear import LinearRNN
 from localgrad.models.linear import spectral_radius as radius_of
 from localgrad.tasks.cleaning import Missing, check_triangle, fill_missing, symmetrized
-from localgrad.tasks.text_matrix import as_number, matrix_from_text
-from localgrad.tasks.weight_files import check_entries, open_archive, read_member, read_weights
+from localgrad.tasks.readers.formats import read_weights
+from localgrad.tasks.readers.tvb import read_tvb, region_names
+from localgrad.tasks.readers.weights import Weights, of_subject
+from localgrad.tasks.text_matrix import as_number
+from localgrad.tasks.weight_files import check_entries
 
 
 def load_teacher(
@@ -36,11 +37,12 @@ def load_teacher(
     spectral_radius: float | None = None,
     symmetrize: bool | None = None,
     missing: Missing | None = None,
+    subject: int | None = None,
 ) -> LinearRNN:
-    r"""A teacher from a file: `.npz` with `A`, `W`, `B`; or a bare `W` as `.npy` or text.
+    r"""A teacher from a file: `A`, `W` and `B`, or a bare recurrent matrix `W`.
 
-    A bare `W` gets identity input and output, `A = B = I`. Text may be separated by tabs, semicolons, commas or spaces,
-    with quotes, decimal commas and `#` comments, with a line of labels, a column of labels, or both.
+    A bare `W` gets identity input and output, `A = B = I`. Read are text (matrices and edge lists), NumPy, SciPy,
+    MATLAB, HDF5, TVB, GraphML and safetensors; docs/files.md says what of each.
 
     **Arguments:**
 
@@ -52,8 +54,9 @@ def load_teacher(
         programs store symmetric networks.
     - `missing`: what becomes of missing entries (empty cells, `NA`, NaN) of a bare `W`: `"zero"` reads them as 0,
         `"drop"` leaves out their units; by default they are refused, but for an undefined diagonal, which is read as 0.
+    - `subject`: which network of a stack (three axes) is meant, counted from 0.
 
-    **Returns:** a `LinearRNN`.
+    **Returns:** a `LinearRNN`, in float32 where the file is, since its rounding must be judged in its own precision.
 
     **Raises:** `ValueError` naming the file, the value and the remedy.
 
@@ -62,30 +65,50 @@ def load_teacher(
     _check_target(spectral_radius)
     path = Path(path)
     try:
-        A, W, B = read_weights(path)
-        if A is None:
-            W = _cleaned(W, symmetrize, missing)
-        elif symmetrize is not None or missing is not None:
-            raise ValueError("it holds a whole teacher, which is taken as it is; leave out --symmetrize and --missing")
+        A, W, B = _prepared(read_weights(path), symmetrize, missing, subject)
         if spectral_radius is not None:
             W = _scaled(W, spectral_radius)
-        elif A is None and (rho := _radius(W)) >= 1:
-            raise ValueError(
-                f"W has spectral radius {rho:.6g}, but a teacher needs one below 1; "
-                "scale it with --spectral-radius (spectral_radius=), for example 0.95"
-            )
-        identity = np.eye(W.shape[0])
+        elif A is None:
+            _check_stable(W)
+        identity = np.eye(W.shape[0], dtype=W.dtype)
         return LinearRNN(identity if A is None else A, W, identity if B is None else B)
     except ValueError as error:
         raise ValueError(f"teacher file {str(path)!r}: {error}") from None  # repr keeps any name on one line
 
 
-def _cleaned(W: np.ndarray, symmetrize: bool | None, missing: Missing | None) -> np.ndarray:
-    W = fill_missing(W, missing)
-    check_entries(W, "W")
-    if symmetrize is None:
-        check_triangle(W)
-    return symmetrized(W) if symmetrize else W
+def _prepared(
+    weights: Weights, symmetrize: bool | None, missing: Missing | None, subject: int | None
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """`A, W, B` of a whole teacher as they are; or a bare `W`, chosen, without missing entries, and made symmetric."""
+    options = {"--symmetrize": symmetrize, "--missing": missing, "--subject": subject}
+    given = [option for option, value in options.items() if value is not None]
+    W = weights.W
+    if weights.A is None:
+        W = of_subject(W, subject)
+    elif given:
+        raise ValueError(f"it holds a whole teacher, which is taken as it is; leave out {given[0]}")
+    if W.shape[0] != W.shape[1]:
+        raise ValueError(
+            f"W is {W.shape[0]} × {W.shape[1]}, but recurrent weights must be square; write the file again"
+        )
+    if weights.A is None:
+        W = fill_missing(W, missing)
+    for name, array in (("A", weights.A), ("W", W), ("B", weights.B)):
+        if array is not None:
+            check_entries(array, name)
+    if weights.A is None and symmetrize is None:
+        check_triangle(W, weights.once)
+    return weights.A, symmetrized(W) if symmetrize else W, weights.B
+
+
+def _check_stable(W: np.ndarray) -> None:
+    rho = _radius(W)
+    if rho >= 1 - len(W) * np.finfo(W.dtype).eps:
+        within = "" if rho >= 1 else f", which is 1 within the rounding of its {W.dtype} numbers"
+        raise ValueError(
+            f"W has spectral radius {rho:.6g}{within}, but a teacher needs one below 1; "
+            "scale it with --spectral-radius (spectral_radius=), for example 0.95"
+        )
 
 
 def parse_mode_teacher(text: str) -> Mode:
@@ -240,17 +263,8 @@ def connectome(regions: int = 68, *, spectral_radius: float = 0.95) -> tuple[np.
     known = sorted(int(file.stem[13:]) for file in folder.glob("connectivity_*.zip") if file.stem[13:].isdigit())
     if regions not in known:
         raise ValueError(f"tvb-data has no connectome of {regions!r} regions; choose one of {known}")
-    archive = open_archive((folder / f"connectivity_{regions}.zip").read_bytes())
-    W = matrix_from_text(_text_member(archive, "weights.txt"))
-    labels = tuple(line.split()[0] for line in _text_member(archive, "centres.txt").decode().splitlines() if line)
-    return _scaled(W, spectral_radius), labels
-
-
-def _text_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A text of a tvb-data archive, in whatever folder, plain or as `.bz2`."""
-    member = next(m for m in archive.namelist() if m.rsplit("/", 1)[-1] in (name, f"{name}.bz2"))
-    data = read_member(archive, member)
-    return bz2.decompress(data) if member.endswith(".bz2") else data
+    data = (folder / f"connectivity_{regions}.zip").read_bytes()
+    return _scaled(read_tvb(data).W, spectral_radius), region_names(data)
 
 
 def _check_target(spectral_radius: float | None) -> None:

@@ -222,3 +222,17 @@ def _refuse_labels_without_corner(first: list[str], column: list[str]) -> None:
             f"its first line and its first column both count {first[0]}, {first[1]}, {first[2]}, …, as labels do; "
             "remove both, or leave the first cell empty to say that they are labels"
         )
+
+
+def cells_of_lines(data: bytes) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line with content, with its number: what the first line is separated by separates all."""
+    dialect: _Dialect | None = None
+    for line, content in _content(_decoded(data)):
+        if dialect is None:
+            dialect = _Dialect(next((mark for mark in "\t;," if mark in content), None), trailing=False)
+        yield line, dialect.cells(content)
+
+
+def number_in(cell: str) -> float | None:
+    """A cell of a table as a float, NaN where it is missing; `None` where it is a word."""
+    return _Dialect(";", trailing=False).number(cell)
