@@ -71,6 +71,15 @@ def triangle_of(W: np.ndarray) -> str:
     return "" if above == below else "upper" if above else "lower"
 
 
+def mirrored_where_missing(W: np.ndarray) -> np.ndarray:
+    """`W` with missing entries read from across the diagonal, where they are there, as in half a table.
+
+    >>> mirrored_where_missing(np.array([[0.0, 2.0], [np.nan, 0.0]])).tolist()
+    [[0.0, 2.0], [2.0, 0.0]]
+    """
+    return np.where(np.isnan(W), W.T, W)
+
+
 def symmetrized(W: np.ndarray) -> np.ndarray:
     """The symmetric network of `W`: a connection that stands once counts as it is, one that stands twice by its mean.
 

@@ -23,7 +23,7 @@ import numpy as np
 from localgrad.models.aligned import Frames, Mode
 from localgrad.models.linear import LinearRNN
 from localgrad.models.linear import spectral_radius as radius_of
-from localgrad.tasks.cleaning import Missing, check_triangle, fill_missing, symmetrized
+from localgrad.tasks.cleaning import Missing, check_triangle, fill_missing, mirrored_where_missing, symmetrized
 from localgrad.tasks.readers.formats import read_weights
 from localgrad.tasks.readers.tvb import read_tvb, region_names
 from localgrad.tasks.readers.weights import Weights, of_subject
@@ -92,7 +92,7 @@ def _prepared(
             f"W is {W.shape[0]} × {W.shape[1]}, but recurrent weights must be square; write the file again"
         )
     if weights.A is None:
-        W = fill_missing(W, missing)
+        W = fill_missing(mirrored_where_missing(W) if symmetrize else W, missing)
     for name, array in (("A", weights.A), ("W", W), ("B", weights.B)):
         if array is not None:
             check_entries(array, name)
@@ -206,7 +206,7 @@ def aligned_modes(teacher: LinearRNN) -> tuple[Mode, Frames]:
     """
     A, W, B = (np.asarray(x, dtype=np.float64) for x in (teacher.A, teacher.W, teacher.B))
     rounding = 64 * len(W) * np.finfo(np.asarray(teacher.W).dtype).eps
-    _, frames = symmetric_modes(W)
+    _, frames = symmetric_modes(np.asarray(teacher.W))  # in its own precision
     P = frames.P
     readout, drive = A @ P, P.T @ B
     for name, gram in (("readout A", readout.T @ readout), ("input B", drive @ drive.T)):

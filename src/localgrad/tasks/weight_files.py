@@ -39,7 +39,7 @@ def read_bytes(path: Path) -> bytes:
                 raise ValueError(
                     f"it has {status.st_size:,} bytes, above the limit of {MAX_BYTES:,}; give a smaller network"
                 )
-            data = stream.read(MAX_BYTES)
+            data = stream.read(status.st_size)
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror}); check the path and its permissions") from None
     if not data:
@@ -49,7 +49,7 @@ def read_bytes(path: Path) -> bytes:
 
 def check_entries(array: np.ndarray, name: str) -> None:
     """`ValueError` that names the first entry that is not finite in the precision JAX runs in."""
-    largest = float(jnp.finfo(jnp.result_type(float)).max)  # of the precision JAX runs in
+    largest = min(np.finfo(kind).max.astype(np.float64) for kind in (jnp.result_type(float), array.dtype))
     bad = np.argwhere(~(np.abs(array) <= largest))
     if len(bad):
         i, j = bad[0]

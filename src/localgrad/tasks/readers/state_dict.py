@@ -60,9 +60,10 @@ def _layer(tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], na
     if len(others) > 1:
         listed = ", ".join(repr(key[:40]) for key in others[:4])
         raise ValueError(f"it is open which of {listed} is the readout; keep the one that reads the recurrent layer")
+    if not others and drive not in arrays:
+        return Weights(W)
     identity = np.eye(len(W), dtype=W.dtype)
-    A = arrays[others[0]] if others else identity
-    return Weights(W, A, arrays.get(drive, identity))
+    return Weights(W, arrays[others[0]] if others else identity, arrays.get(drive, identity))
 
 
 def _is_float(tensor: Mapping[str, Any]) -> bool:

@@ -68,11 +68,15 @@ def from_named(shapes: Mapping[str, Shape], read: Callable[[str], np.ndarray]) -
         return _whole(shapes, read)
     square = [name for name, shape in shapes.items() if subject_axes(shape) or _is_square(shape)]
     chosen = next(([name] for name in _BARE_NAMES if name in square), square)
-    if len(chosen) != 1:
-        what = "no square matrix" if not chosen else f"{len(chosen)} square matrices"
+    if not chosen:
         raise ValueError(
-            f"it holds {what}, and no array W, so it is open which is the network (found {_listed(shapes)}); "
-            "save the one that is meant alone, or A, W and B under these names"
+            f"it has no array A, W, B, and no square matrix (found {_listed(shapes)}); save W alone, or A, W and B "
+            "under these names"
+        )
+    if len(chosen) > 1:
+        raise ValueError(
+            f"it has {len(chosen)} square matrices, and none is called W (found {_listed(shapes)}); "
+            "save the one that is meant alone, or call it W"
         )
     [name] = chosen
     check_entries_claimed(shapes[name], name)
@@ -128,6 +132,8 @@ def of_subject(W: np.ndarray, subject: int | None) -> np.ndarray:
     if len(axes) > 1 and subject_axes(W.shape) == [0, 2]:
         raise ValueError(f"W has shape {W.shape}, so it is open which axis counts the subjects; save one network alone")
     count = W.shape[axes[0]]
+    if subject is None and count == 1:
+        subject = 0
     if subject is None or not 0 <= subject < count:
         given = "W is a stack" if subject is None else f"subject {subject} is asked for in a stack"
         raise ValueError(f"{given} of {count} networks; choose one with --subject K (subject=K), K = 0 to {count - 1}")
