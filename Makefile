@@ -52,13 +52,13 @@ $(BIN)/python:
 
 $(VENV)/.reproduce: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing localgrad into $(VENV) (once; a few minutes) ..."
-	$(INSTALL) -e '.[reproduce,connectome]'
+	$(INSTALL) -e '.[reproduce,connectome,files]'
 	$(COMPILE)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing localgrad and its test tools into $(VENV) (once; a few minutes) ..."
-	$(INSTALL) -e '.[reproduce,connectome,test]'
+	$(INSTALL) -e '.[reproduce,connectome,files,test]'
 	$(COMPILE)
 	@touch $@ $(VENV)/.reproduce
 

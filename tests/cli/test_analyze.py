@@ -294,3 +294,12 @@ def test_no_modes_at_all():
 def test_why_a_network_is_not_aligned(A, W, B, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         aligned_modes(lg.LinearRNN(A, W, B))
+
+
+def test_a_subject_of_a_stack():
+    W, w = symmetric()
+    np.save("stack.npy", np.stack([W / 2, W, np.zeros((4, 4))]))
+    refused("--teacher", "stack.npy", words=["stack of 3 networks", "--subject K"])
+    document = analyze("--teacher", "stack.npy", "--subject", 1)
+    np.testing.assert_allclose([mode["w_star"] for mode in document["modes"]], w, atol=TIGHT)
+    refused("--teacher", "1,1,0.8", "--subject", 0, words=["--subject is for the matrix of a file"])

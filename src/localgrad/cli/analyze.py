@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from localgrad.cli.base import JsonOption, MissingOption, SymmetrizeOption, app, check_finite, print_json
+from localgrad.cli.base import JsonOption, MissingOption, SubjectOption, SymmetrizeOption, app, check_finite, print_json
 from localgrad.cli.rules import RULES, DecayOption, FeedbackOption, LagsOption, RuleCommand, make_rules
 from localgrad.cli.targets import check_targets
 
@@ -16,8 +16,8 @@ from localgrad.cli.targets import check_targets
 def analyze(
     teacher: Annotated[
         str,
-        typer.Option(metavar="TEACHER", help="A mode a*,b*,w*, such as 1,1,0.8; or a file: .npz (A, W, B), or a bare "
-                     "matrix W as .npy, or as text in any common form."),
+        typer.Option(metavar="TEACHER", help="A mode a*,b*,w*, such as 1,1,0.8; or a file with A, W and B, or a bare "
+                     "matrix W: text, NumPy, MATLAB, TVB, GraphML, … (docs/files.md)."),
     ],
     rules: Annotated[
         list[str] | None,
@@ -32,6 +32,7 @@ def analyze(
     ] = None,
     symmetrize: SymmetrizeOption = None,
     missing: MissingOption = None,
+    subject: SubjectOption = None,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a network's modes into this file (.png or .svg).")
     ] = None,
@@ -59,7 +60,9 @@ def analyze(
     if rules is None:
         feedback, decay = 1.0 if feedback is None else feedback, 0.5 if decay is None else decay
     chosen = make_rules(rules or ["bptt", "tbptt", "rflo"], feedback=feedback, decay=decay, lags=lags)
-    found = work.read_teacher(teacher, spectral_radius=spectral_radius, symmetrize=symmetrize, missing=missing)
+    found = work.read_teacher(
+        teacher, spectral_radius=spectral_radius, symmetrize=symmetrize, missing=missing, subject=subject
+    )
     if isinstance(found, Mode):
         if figure is not None:
             raise ValueError(

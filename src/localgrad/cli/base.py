@@ -116,6 +116,10 @@ MissingOption = Annotated[
     str | None,
     typer.Option(metavar="zero|drop", help="Read missing entries of a matrix as 0, or leave out their regions."),
 ]
+SubjectOption = Annotated[
+    int | None,
+    typer.Option(metavar="K", help="Which network of a stack of matrices, counted from 0.", min=0),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from localgrad.cli.base import JsonOption, MissingOption, SymmetrizeOption, app, print_json
+from localgrad.cli.base import JsonOption, MissingOption, SubjectOption, SymmetrizeOption, app, print_json
 from localgrad.cli.rules import DecayOption, LagsOption, RuleCommand, RuleOption
 from localgrad.cli.targets import check_targets
 
@@ -19,7 +19,7 @@ def train(
     rule: RuleOption,
     teacher: Annotated[
         str,
-        typer.Option(metavar="TEACHER", help="A file: .npz (A, W, B), or a bare matrix W as .npy, .csv or .txt; or "
+        typer.Option(metavar="TEACHER", help="A file with A, W and B, or a bare matrix W (docs/files.md); or "
                      "random:OUTPUT,HIDDEN,INPUT; or modes:W,W,... with a* = b* = 1 and these w*."),
     ],
     spectral_radius: Annotated[
@@ -28,6 +28,7 @@ def train(
     ] = None,
     symmetrize: SymmetrizeOption = None,
     missing: MissingOption = None,
+    subject: SubjectOption = None,
     feedback_scale: Annotated[
         float | None,
         typer.Option(metavar="SCALE", help="Draw a fixed feedback with standard deviation SCALE / √hidden. "
@@ -88,7 +89,7 @@ def train(
         teacher, hidden=hidden, seeds=seeds, steps=steps, batch=batch, horizon=horizon, method=method, double=double
     )
     found = work.make_teacher(
-        teacher, spectral_radius=spectral_radius, seed=seed, symmetrize=symmetrize, missing=missing
+        teacher, spectral_radius=spectral_radius, seed=seed, symmetrize=symmetrize, missing=missing, subject=subject
     )
     dtype = "float64" if double else "float32"
     batch_of = work.make_students(found, hidden or found.sizes[1], scale=scale, seeds=seeds, seed=seed, dtype=dtype)
