@@ -42,7 +42,7 @@ def checks(dataset):
 
 def draw(dataset):
     figure, [ax] = new_figure()
-    ax.semilogy(dataset.step, dataset.power, **rule_style("RFLO"), label="RFLO")
+    ax.semilogy(dataset.step, dataset.power, **rule_style("rflo"), label="RFLO")
     ax.set(xlabel="step k", ylabel=r"$|w|^k$")
     ax.legend()
     return figure

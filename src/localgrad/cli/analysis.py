@@ -104,7 +104,7 @@ def _mode_table(rules: Sequence[Rule], modes: Mode, figure: Path | None) -> dict
         with style():
             drawn = draw_mode_rates(data)
         save_figure(drawn, figure)
-    names, balanced = [str(name) for name in data.rule.values], data.sel(scale=1.0)
+    names, balanced = data.rule_name.values.tolist(), data.sel(scale=1.0)
     rows = [
         {
             "w_star": float(here.w_star),

@@ -164,7 +164,7 @@ def draw_losses(run: TrainingRun, figure: Path) -> None:
     from localgrad.figures.plotting import new_figure, rule_style, save_figure, style, zero_line
 
     count, name = len(run.loss), run.trainer.rule.name
-    look = {"color": rule_style(name)["color"], "alpha": max(0.3, 1 / count)}
+    look = {"color": rule_style(run.trainer.rule.key)["color"], "alpha": max(0.3, 1 / count)}
     with style():
         drawn, (ax,) = new_figure()
         for losses, diverged_at in zip(run.loss, run.diverged_at, strict=True):

@@ -4,7 +4,7 @@ A rule has the same colour, line style and marker in every figure (`rule_style`)
 Colours are those of Okabe & Ito (2008). Figures are plain `Figure` objects: no pyplot, no global state, no display.
 
     figure, axes = new_figure(columns=2)
-    axes[0].plot(s, rate, **rule_style("RFLO"), label="RFLO")
+    axes[0].plot(s, rate, **rule_style(rule.key), label=rule.name)
 
 Draw and save inside `with style():`, since Matplotlib reads most settings when an artist is made; the report does so
 for every figure of an experiment. Limit: sizes are chosen for a text width of 7 inch.
@@ -42,12 +42,12 @@ WIDTH = 7.0
 """Width of a figure in inch."""
 
 _RULES: dict[str, tuple[str, Any, str]] = {
-    "BPTT": (BLACK, "-", "o"),
-    "tBPTT(1)": (BLUE, "--", "s"),
-    "RFLO": (VERMILLION, "-.", "^"),
-    "e-prop (symmetric)": (GREEN, ":", "D"),
-    "e-prop (random)": (PURPLE, (0, (3, 1, 1, 1, 1, 1)), "v"),
-    "feedback alignment": (ORANGE, (0, (8, 2)), "P"),
+    "bptt": (BLACK, "-", "o"),
+    "tbptt-1": (BLUE, "--", "s"),
+    "rflo": (VERMILLION, "-.", "^"),
+    "eprop": (GREEN, ":", "D"),
+    "eprop-random": (PURPLE, (0, (3, 1, 1, 1, 1, 1)), "v"),
+    "feedback-alignment": (ORANGE, (0, (8, 2)), "P"),
     "three-factor": (GREY, (0, (1, 3)), "X"),
 }
 _LONGER_TRUNCATIONS = {2: ("-", "p"), 3: ((0, (4, 1)), "h"), 4: ((0, (2, 1)), "<"), 5: ((0, (1, 1)), ">")}
@@ -117,30 +117,33 @@ def new_figure(
     return figure, axes.ravel()
 
 
-def rule_style(name: str) -> dict[str, Any]:
-    """`color`, `linestyle` and `marker` of the rule called `name` (`Rule.name`): the same in every figure.
+def rule_style(key: str) -> dict[str, Any]:
+    """`color`, `linestyle` and `marker` of the rule with this key (`Rule.key`): the same in every figure.
 
-    Longer truncations, `tBPTT(2)` and so on, share one colour. Other names (custom rules) are grey. For long curves
-    thin the markers, `ax.plot(x, y, **rule_style(name), markevery=0.1)`, or drop them with `| {"marker": ""}`.
+    Truncated BPTT of two lags and more shares one colour. Rules without a look of their own are grey. For long curves
+    thin the markers, `ax.plot(x, y, **rule_style(key), markevery=0.1)`, or drop them with `| {"marker": ""}`.
 
-    >>> rule_style("BPTT")
+    >>> rule_style("bptt")
     {'color': '#000000', 'linestyle': '-', 'marker': 'o'}
     """
-    if name in _RULES:
-        color, linestyle, marker = _RULES[name]
-    elif name == "e-prop":
-        color, linestyle, marker = _RULES["e-prop (symmetric)"]
-    elif name.startswith("tBPTT(") and name[6:-1].isdecimal():
+    key = key.partition("#")[0]  # the mark of a second rule with this key
+    kind, _, lags = key.partition("-")
+    if key in _RULES:
+        color, linestyle, marker = _RULES[key]
+    elif f"{kind}-1" in _RULES and lags.isdecimal():
         color = SKY
-        linestyle, marker = _LONGER_TRUNCATIONS.get(int(name[6:-1]), ((0, (6, 1, 1, 1)), "*"))
+        linestyle, marker = _LONGER_TRUNCATIONS.get(int(lags), ((0, (6, 1, 1, 1)), "*"))
     else:
         color, linestyle, marker = GREY, (0, (5, 3)), "d"
     return {"color": color, "linestyle": linestyle, "marker": marker}
 
 
 def label_panels(axes: Any) -> None:
-    """Put bold letters a, b, c … at the upper left of each panel, for captions to refer to."""
-    for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", np.ravel(axes), strict=False):
+    """Put bold capitals A, B, C … at the upper left of each panel, for captions to refer to.
+
+    Capitals, since small letters are the modes' weights a and b.
+    """
+    for letter, ax in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", np.ravel(axes), strict=False):
         ax.set_title(letter, loc="left", fontweight="bold")
 
 

@@ -82,7 +82,7 @@ STATEMENTS = (
         "convergence rates",
         ("rates.tbptt-approaches",),
         "Their rates differ by {rates.tbptt-approaches:.1%} at the smallest w* (largest over s).",
-        findings=("rates.tbptt-order", "basins.tbptt-like-bptt", "connectome.tbptt-loses"),
+        findings=("rates.tbptt-order", "basins.tbptt-like-bptt", "connectome.tbptt-spread"),
     ),
     Statement(
         "rflo-stability",
@@ -98,7 +98,6 @@ STATEMENTS = (
             "basins.rflo-branch",
             "detours-at-scale.rflo-branch",
             "rule-cube.fixed",
-            "connectome.stable",
         ),
     ),
     Statement(
@@ -150,8 +149,19 @@ STATEMENTS = (
         "detours-cost",
         "The detours cost learning time.",
         "detours",
-        (),
-        "No experiment measures it yet.",
+        (
+            "detours-at-scale.costs-time-weak",
+            "detours-at-scale.costs-time-one",
+            "detours-at-scale.costs-time-strong",
+        ),
+        "From random starts of scale 1 RFLO takes {detours-at-scale.time-ratio-weak:.1f}, "
+        "{detours-at-scale.time-ratio-one:.2f} and {detours-at-scale.time-ratio-strong:.2f} times as long as BPTT with "
+        "feedback â = 0.3, 1 and 3 (medians): strong feedback makes up for the detour.",
+        findings=(
+            "detours-at-scale.time-weak-feedback",
+            "detours-at-scale.time-strong-feedback",
+            "detours-at-scale.long-detours",
+        ),
     ),
     Statement(
         "emergent-alignment",

@@ -44,6 +44,8 @@ def RFLO(feedback: Any, decay: Any) -> Rule:
 
     Source: Murray 2019; docs/theory.md, section 2.
     """
+    if isinstance(feedback, str):
+        return Rule(feedback, decay, name="RFLO (symmetric)", key="rflo-symmetric")
     return Rule(feedback, decay, name="RFLO", key="rflo")
 
 

@@ -10,6 +10,7 @@ from localgrad.figures.plotting import label_panels, new_figure
 from localgrad.models.aligned import Mode
 from localgrad.modes.basins import basins
 from localgrad.outcomes import Outcome
+from localgrad.reproduction.axes import name_of, rule_axis
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.reproduction.theory.basin_maps import draw_slice, kinds, legend_handles, teacher_of
 from localgrad.rules.presets import BPTT, RFLO, TruncatedBPTT
@@ -40,15 +41,15 @@ def compute(p: Parameters) -> xr.Dataset:
         "ab": [basins(rule, teacher, b=side, a=side, w=0.0, duration=p.duration) for rule in _rules(p)],
         "aw": [basins(rule, teacher, a=side, b=1.0, w=inside, duration=p.duration) for rule in _rules(p)],
     }
-    rule = xr.DataArray([r.name for r in _rules(p)], dims="rule", name="rule")
+    rule = xr.DataArray([r.key for r in _rules(p)], dims="rule", name="rule")
     joined = {name: xr.concat(maps, dim=rule).drop_attrs() for name, maps in slices.items()}
     renamed = [data.drop_vars(["a", "b", "w"], errors="ignore").rename(
         {v: f"{v}_{name}" for v in data.data_vars}) for name, data in joined.items()]  # fmt: skip
-    return xr.merge(renamed).assign_coords(a=side, b=side, w=inside)
+    return xr.merge(renamed).assign_coords(a=side, b=side, w=inside, **rule_axis(_rules(p)))
 
 
 def _slice(data: xr.Dataset, name: str, fixed: dict[str, float]) -> xr.Dataset:
-    """One of the two maps, as `analysis.basins` made it; rows are the vertical axis."""
+    """One of the two maps, as `modes.basins` made it; rows are the vertical axis."""
     names = {f"{v}_{name}": v for v in ("outcome", "branch", "time", "path_length", "peak_loss")}
     found = data[list(names)].rename(names).drop_vars(list(fixed), errors="ignore").assign_coords(fixed)
     return found.transpose("rule", name[1], name[0])
@@ -57,7 +58,7 @@ def _slice(data: xr.Dataset, name: str, fixed: dict[str, float]) -> xr.Dataset:
 def claims(data: xr.Dataset) -> list[Claim]:
     """What the maps show."""
     ab = _slice(data, "ab", {"w": 0.0})
-    bptt, tbptt, rflo = (ab.sel(rule=name) for name in ("BPTT", "tBPTT(1)", "RFLO"))
+    bptt, tbptt, rflo = (ab.sel(rule=rule.key) for rule in _rules(Parameters()))
     side = np.sign((bptt.a + bptt.b).round(9))  # a ↔ b is a symmetry of BPTT, so a + b = 0 is never crossed
     inward = rflo.where(rflo.a > 0)
     diverged = (inward.outcome == Outcome.DIVERGED).where(inward.outcome.notnull())
@@ -118,7 +119,7 @@ def draw(data: xr.Dataset) -> Figure:
         for ax, rule in zip(row, data.rule.values, strict=True):
             draw_slice(ax, maps.sel(rule=rule), teacher_of(data))
     for ax, rule in zip(axes[:3], data.rule.values, strict=True):
-        ax.set(title=str(rule), xlabel="")
+        ax.set(title=name_of(data, rule), xlabel="")
     for ax in axes[[1, 2, 4, 5]]:
         ax.set_ylabel("")
     present = np.unique(np.concatenate([kinds(maps).values.ravel() for maps in slices]))
@@ -135,12 +136,30 @@ EXPERIMENT = Experiment(
     quick=Parameters(grid=150),
     compute=compute,
     claims=claims,
+    describe={
+        "rule": "rule",
+        "rule_name": "name of the rule",
+        "a": "readout a at the start",
+        "b": "input weight b at the start",
+        "w": "recurrent weight w at the start",
+        **{
+            f"{variable}_{plane}": f"{words}, for starts in the plane of {plane[0]} and {plane[1]}{unit}"
+            for plane in ("ab", "aw")
+            for variable, words, unit in (
+                ("outcome", "how learning ended, a code of Outcome", ""),
+                ("branch", "sign of a where it converged, else 0", ""),
+                ("time", "learning time to the end", " [learning time]"),
+                ("path_length", "length of the way through (a, b, w)", ""),
+                ("peak_loss", "largest loss on the way, over the initial loss", ""),
+            )
+        },
+    },
     figures=(
         FigureSpec(
             "basins",
             draw,
             "Where learning ends, by where it starts (teacher (1, 1, 0.8); RFLO with â = 1, ŵ = 0.5); paler: slower. "
-            "a–c: slice w = 0; white: the optimal manifold, seen along w; red: the non-optimal line, end-on. d–f: "
+            "A–C: slice w = 0; white: the optimal manifold, seen along w; red: the non-optimal line, end-on. D–F: "
             "slice b = 1; black: the planes |w| = 1; star: the optimal solution. The line a + b = 0 parts BPTT's "
             "basins; RFLO reaches one branch only, and diverges from much of the rest.",
         ),

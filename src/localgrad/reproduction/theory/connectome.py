@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from localgrad.figures.plotting import DIVERGING, label_panels, new_figure
 from localgrad.models.aligned import Mode, aligned_network, project_modes
 from localgrad.modes.equations import align_rule, mode_update
+from localgrad.reproduction.axes import name_of
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.reproduction.theory.teacher_modes import draw_mode_rates, mode_rates
 from localgrad.rules.presets import BPTT, RFLO, TruncatedBPTT
@@ -65,46 +66,38 @@ def compute(p: Parameters) -> xr.Dataset:
 def claims(data: xr.Dataset) -> list[Claim]:
     """What the mode theory says of this network."""
     balanced = data.sel(scale=1.0)
-    bptt, rflo, w = balanced.rate.sel(rule="BPTT"), balanced.rate.sel(rule="RFLO"), data.w_star
-    loss_of_tbptt = 1 - balanced.rate.sel(rule="tBPTT(1)") / bptt
+    bptt, tbptt, rflo = (balanced.rate.sel(rule=rule.key) for rule in _rules(Parameters()))
+    w = data.w_star
     between = (w > 0) & (w < data.decay)
     return [
         Claim.equal(
             "connectome.aligned",
-            "paper, data alignment",
-            "The 68-region connectome is symmetric to rounding (1 = yes)",
+            "new: a fact of this network",
+            "The 68-region connectome is symmetric to rounding, so it is data-aligned (1 = yes)",
             1,
             data.symmetric,
             tolerance=0,
         ),
         Claim.at_most(
             "connectome.modes",
-            "paper, data alignment",
+            "theory, section 4",
             "The full 68-unit network's expected update is its modes' (relative error, three rules)",
             1e-10,
             data.update_mismatch.max(),
         ),
-        Claim.equal(
-            "connectome.stable",
-            "paper, stability",
-            "Every mode's balanced solution is stable under all three rules (share of positive rates)",
-            1.0,
-            (balanced.rate > 0).mean(),
-            tolerance=0,
-        ),
         Claim.at_least(
-            "connectome.bptt-strong",
-            "theory, section 7",
-            "BPTT learns modes with large |w*| fastest (rank correlation of rate and |w*|)",
-            0.999,
-            np.corrcoef(_ranks(bptt.values), _ranks(abs(w).values))[0, 1],
+            "connectome.spread",
+            "new: measured, a fact of this network",
+            "BPTT learns the first mode, w* = 0.95, several times faster than the median mode (ratio of rates)",
+            3.0,
+            float(bptt[0] / bptt.median()),
         ),
-        Claim.at_least(
-            "connectome.tbptt-loses",
-            "paper, convergence rates",
-            "tBPTT(1) loses most on them (rank correlation of the share of BPTT's rate it loses and |w*|)",
-            0.999,
-            np.corrcoef(_ranks(loss_of_tbptt.values), _ranks(abs(w).values))[0, 1],
+        Claim.at_most(
+            "connectome.tbptt-spread",
+            "new: measured, a fact of this network",
+            "… under tBPTT(1) this advantage all but goes (ratio of rates)",
+            2.0,
+            float(tbptt[0] / tbptt.median()),
         ),
         Claim.equal(
             "connectome.rflo-window",
@@ -115,10 +108,6 @@ def claims(data: xr.Dataset) -> list[Claim]:
             tolerance=0,
         ),
     ]
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    return np.argsort(np.argsort(values))
 
 
 def draw_network(data: xr.Dataset) -> Figure:
@@ -147,7 +136,7 @@ def table(data: xr.Dataset) -> list[list[str]]:
         rates = [f"{float(x):.2f}" for x in data.rate.sel(scale=1.0).isel(mode=i)]
         names = ", ".join(str(data.region.values[j]) for j in strongest)
         rows.append([str(i + 1), f"{float(data.w_star[i]):.3f}", *rates, names])
-    return [["mode", "w*", *(f"rate, {rule}" for rule in data.rule.values), "strongest regions"], *rows]
+    return [["mode", "w*", *(f"rate, {name_of(data, rule)}" for rule in data.rule.values), "strongest regions"], *rows]
 
 
 EXPERIMENT = Experiment(
@@ -158,20 +147,36 @@ EXPERIMENT = Experiment(
     quick=Parameters(),
     compute=compute,
     claims=claims,
+    describe={
+        "rule": "rule",
+        "rule_name": "name of the rule",
+        "scale": "s in units of √|c|",
+        "mode": "number of the mode, by descending w*",
+        "region": "region of the brain",
+        "rate": "convergence rate at s [1/learning time]",
+        "critical": "critical learning rate at s",
+        "w_star": "the mode's w*, an eigenvalue of the network",
+        "c": "the mode's a* b*",
+        "W": "weight of the connection from one region to another",
+        "pattern": "weight of a region in a mode",
+        "symmetric": "whether the network is symmetric to rounding",
+        "decay": "RFLO's decay ŵ",
+        "update_mismatch": "difference of the network's update from the modes', relative",
+    },
     figures=(
         FigureSpec(
             "connectome-network",
             draw_network,
-            "a: the 68-region human connectome (package tvb-data, diagonal included), scaled to spectral radius 0.95; "
-            "the two blocks are the hemispheres. b: six of its modes, the four with the longest memory and the two "
+            "A: the 68-region human connectome (package tvb-data, diagonal included), scaled to spectral radius 0.95; "
+            "the two blocks are the hemispheres. B: six of its modes, the four with the longest memory and the two "
             "most negative: patterns of regions, the black line between the hemispheres.",
         ),
         FigureSpec(
             "connectome-rates",
             draw_mode_rates,
-            "a: how fast each of the 68 modes is learned near its balanced solution. BPTT learns the mode with the "
+            "A: how fast each of the 68 modes is learned near its balanced solution. BPTT learns the mode with the "
             "longest memory (w* = 0.95) ten times faster than most, RFLO (â = 1, ŵ = 0.5) three times, tBPTT(1) not "
-            "twice; modes with negative w* RFLO learns slowest of all. b: relative to BPTT, RFLO is slightly faster "
+            "twice; modes with negative w* RFLO learns slowest of all. B: relative to BPTT, RFLO is slightly faster "
             "for 0 < w* < ŵ and slower elsewhere.",
         ),
     ),

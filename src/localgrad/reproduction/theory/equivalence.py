@@ -17,6 +17,7 @@ from localgrad.figures.plotting import PALETTE, label_panels, new_figure
 from localgrad.models.aligned import Frames, Mode, aligned_network, project_modes, random_frames
 from localgrad.models.linear import LinearRNN
 from localgrad.modes.equations import align_rule, field, mode_update
+from localgrad.reproduction.axes import name_of, rule_axis
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.rules.compiled import in_general_form
 from localgrad.rules.presets import BPTT, RFLO, EProp, FeedbackAlignment, TruncatedBPTT
@@ -133,7 +134,7 @@ def compute(p: Parameters) -> xr.Dataset:
             "lost_alignment": ("rule", np.array([x[2] for x in learned])),
         },
         {
-            "rule": [rule.name for rule in rules],
+            **rule_axis(rules),
             "parameter": ["a", "b", "w"],
             "mode": np.arange(1, len(teacher.w) + 1),
             "time": ("step", p.learning_rate * np.arange(1, p.num_steps + 1)),
@@ -163,7 +164,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_most(
             "equivalence.persists",
             source,
-            f"Alignment persists: after {data.sizes['step']} learning steps nothing has left the diagonals (absolute)",
+            f"Alignment persists: the largest entry off the diagonals after {data.sizes['step']} steps (absolute)",
             1e-8,
             data.lost_alignment.max(),
         ),
@@ -179,7 +180,8 @@ def claims(data: xr.Dataset) -> list[Claim]:
 
 def draw(data: xr.Dataset) -> Figure:
     """Modes of the learning network on the curves of the mode equations."""
-    shown = ["BPTT", "tBPTT(1)", "RFLO"]
+    bptt, tbptt, _, rflo, *_ = _rules(Parameters())
+    shown = [bptt.key, tbptt.key, rflo.key]
     figure, axes = new_figure(3, 3, height=6.5, sharex=True, sharey="row")
     dots = np.unique(np.geomspace(1, data.sizes["step"], 18).astype(int)) - 1
     for ax, (parameter, rule) in zip(axes, [(x, r) for x in "abw" for r in shown], strict=True):
@@ -189,7 +191,7 @@ def draw(data: xr.Dataset) -> Figure:
             ax.plot(data.time[dots], here.network_path[dots, i], color=color, marker="os^D"[i % 4], linestyle="")
         ax.set_xscale("log")
     for ax, rule in zip(axes[:3], shown, strict=True):
-        ax.set_title(rule)
+        ax.set_title(name_of(data, rule))
     for ax, parameter in zip(axes[::3], "abw", strict=True):
         ax.set_ylabel(f"mode's {parameter}")
     for ax in axes[6:]:
@@ -209,6 +211,18 @@ EXPERIMENT = Experiment(
     quick=Parameters(num_networks=3, num_steps=200),
     compute=compute,
     claims=claims,
+    describe={
+        "rule": "rule",
+        "rule_name": "name of the rule",
+        "parameter": "weight of a mode: a, b or w",
+        "mode": "number of the mode",
+        "time": "learning time",
+        "update_mismatch": "difference of the network's update from the modes', relative",
+        "update_off_diagonal": "largest entry of the update off the modes' diagonals, relative",
+        "network_path": "weights of the learning network's modes",
+        "mode_path": "weights of the modes that learn by their own equations",
+        "lost_alignment": "largest entry of the network off the diagonals after learning",
+    },
     figures=(
         FigureSpec(
             "modes-of-a-learning-network",

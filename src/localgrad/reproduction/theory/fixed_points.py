@@ -1,7 +1,7 @@
 """Where learning comes to rest: the manifolds of the theory, and a search that does not know them.
 
 Optimal `(s, c/s, w*)` under every rule; silent `(0, 0, w)` under rules with symmetric feedback; nothing else under
-RFLO. For longer truncations and for blends, of which the literature says nothing, see `analysis.manifolds`.
+RFLO. For longer truncations and for blends, of which the literature says nothing, see `modes/fixed_points.py`.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,13 @@ from localgrad.models.aligned import Mode
 from localgrad.modes.equations import field, geometric_sum, loss
 from localgrad.modes.fixed_points import search_fixed_points
 from localgrad.modes.stability import optimal_mode, spectrum_at
+from localgrad.reproduction.axes import name_of, rule_axis
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
 from localgrad.rules.rule import Rule
 
+TRUNCATIONS = range(1, 7)
 LABELS = ("optimal", "silent", "blocked", "unknown")
 
 
@@ -43,11 +45,16 @@ class Parameters:
 
 def _rules(p: Parameters) -> list[Rule]:
     blends = [
-        Rule(Feedback.blend(0.5, p.feedback), "full", name="half-fixed feedback"),
-        Rule("symmetric", Propagator.blend(0.5, p.decay), name="half-decay propagator"),
-        Rule(Feedback.blend(0.5, -p.feedback), Propagator.blend(0.5, p.decay), name="half of both, â = −1"),
+        Rule(Feedback.blend(0.5, p.feedback), "full", name="half-fixed feedback", key="half-feedback"),
+        Rule("symmetric", Propagator.blend(0.5, p.decay), name="half-decay propagator", key="half-propagator"),
+        Rule(
+            Feedback.blend(0.5, -p.feedback),
+            Propagator.blend(0.5, p.decay),
+            name="half of both, â = −1",
+            key="half-of-both",
+        ),
     ]
-    truncated = [TruncatedBPTT(lags) for lags in range(1, 7)]
+    truncated = [TruncatedBPTT(lags) for lags in TRUNCATIONS]
     return [BPTT(), *truncated, RFLO(p.feedback, p.decay), RFLO("symmetric", p.decay), EProp(p.feedback), *blends]
 
 
@@ -62,12 +69,16 @@ def _random_teachers(p: Parameters) -> Mode:
     return Mode(a, b, rng.uniform(-0.95, 0.95, p.num_points))
 
 
+def _symmetric_rules() -> list[Rule]:
+    return [BPTT(), *map(TruncatedBPTT, TRUNCATIONS)]
+
+
 def _saddles(p: Parameters) -> dict[str, Any]:
     """Largest and smallest eigenvalue on the silent line of random teachers, and the theory's."""
     teacher = _random_teachers(p)
     w = np.random.default_rng(p.seed + 1).uniform(-0.95, 0.95, p.num_points)
     silent = Mode(0 * w, 0 * w, w)
-    rules = [BPTT(), *(TruncatedBPTT(lags) for lags in range(1, 7))]
+    rules = _symmetric_rules()
     values = np.stack([spectrum_at(rule, silent, teacher).real for rule in rules])
     c, cross = np.abs(teacher.a * teacher.b), 1 - w * teacher.w
     theory = np.stack([c * np.sqrt(geometric_sum(w * teacher.w, rule.lags) / cross) for rule in rules])
@@ -79,7 +90,6 @@ def _saddles(p: Parameters) -> dict[str, Any]:
         "saddle_middle": (("symmetric_rule", "point"), np.abs(values[..., 1])),
         "silent_speed": (("symmetric_rule", "point"), speed),
         "silent_loss_error": ("point", loss_error),
-        "symmetric_rule": [rule.name for rule in rules],
     }
 
 
@@ -110,15 +120,13 @@ def compute(p: Parameters) -> xr.Dataset:
             "escaped": (("rule", "teacher"), [[search.num_escaped for search in row] for row in searches]),
             "rflo_push_error": ("point", np.abs(pushed / expected - 1)),
             "rflo_push": ("point", pushed),
-            **{key: value for key, value in saddles.items() if key != "symmetric_rule"},
+            **saddles,
         },
         {
-            "rule": [
-                rule.name if rule.feedback.fixed is not None or rule.name != "RFLO" else "RFLO, F = A" for rule in rules
-            ],
+            **rule_axis(rules),
+            **rule_axis(_symmetric_rules(), "symmetric_rule"),
             "parameter": ["a", "b", "w"],
             "label": list(LABELS),
-            "symmetric_rule": saddles["symmetric_rule"],
         },
     )
 
@@ -126,9 +134,11 @@ def compute(p: Parameters) -> xr.Dataset:
 def claims(data: xr.Dataset) -> list[Claim]:
     """The paper's manifolds are there, with their losses and eigenvalues; nothing else is found."""
     paper = "paper, stationary solutions"
-    longer = [f"tBPTT({lags})" for lags in range(2, 7)]
-    blends = [str(name) for name in data.rule.values if str(name).startswith("half")]
-    rflo = data.num_roots.sel(rule="RFLO").sum("teacher")
+    rules = _rules(Parameters())
+    bptt, tbptt, longer = BPTT().key, TruncatedBPTT(1).key, [TruncatedBPTT(lags).key for lags in TRUNCATIONS[1:]]
+    local = next(rule for rule in rules if rule.feedback.is_random and rule.propagator.is_scalar)
+    blends = [rule.key for rule in rules[-3:]]
+    rflo = data.num_roots.sel(rule=local.key).sum("teacher")
     found = data.num_roots.sum("teacher")
     return [
         Claim.at_most(
@@ -159,13 +169,13 @@ def claims(data: xr.Dataset) -> list[Claim]:
             Claim.at_most(
                 f"fixed-points.saddle-{key}",
                 "paper, stability",
-                f"The non-optimal manifold is a saddle under {name}, with eigenvalues {formula} and 0 (relative error)",
+                f"The non-optimal manifold is a saddle under {rule.name}: eigenvalues {formula} and 0 (relative error)",
                 1e-7,
-                np.maximum(data.saddle_mismatch, data.saddle_middle).sel(symmetric_rule=name).max(),
+                np.maximum(data.saddle_mismatch, data.saddle_middle).sel(symmetric_rule=rule.key).max(),
             )
-            for key, name, formula in (
-                ("bptt", "BPTT", "±|c|/(1−w w*)"),
-                ("tbptt", "tBPTT(1)", "±|c|/√(1−w w*)"),
+            for key, rule, formula in (
+                ("bptt", BPTT(), "±|c|/(1−w w*)"),
+                ("tbptt", TruncatedBPTT(1), "±|c|/√(1−w w*)"),
             )
         ),
         Claim.at_most(
@@ -195,7 +205,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
             "check of the search",
             "The search finds the optimal manifold under every rule, and the silent line under symmetric ones (fewest)",
             20,
-            min(found.sel(label="optimal").min(), found.sel(label="silent", rule=["BPTT", "tBPTT(1)", *longer]).min()),
+            min(found.sel(label="optimal").min(), found.sel(label="silent", rule=[bptt, tbptt, *longer]).min()),
         ),
         Claim.equal(
             "fixed-points.longer-truncations",
@@ -210,7 +220,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
             "new: theory, section 6",
             "Blends of feedback do rest where it vanishes, at b = 0 and at b ≠ 0 (roots found there, fewest)",
             20,
-            found.sel(rule=["half-fixed feedback", "half of both, â = −1"], label=["silent", "blocked"]).min(),
+            found.sel(rule=[blends[0], blends[2]], label=["silent", "blocked"]).min(),
         ),
         Claim.equal(
             "fixed-points.blends",
@@ -225,7 +235,8 @@ def claims(data: xr.Dataset) -> list[Claim]:
 
 def draw(data: xr.Dataset) -> Figure:
     """Roots found under four rules, in the plane of the input–output weights."""
-    shown = ["BPTT", "tBPTT(3)", "RFLO", "half-fixed feedback"]
+    rules = _rules(Parameters())
+    shown = [rules[0].key, rules[3].key, rules[7].key, rules[-3].key]
     figure, axes = new_figure(2, 2, height=5.6, sharex=True, sharey=True)
     s = np.linspace(0.2, 5, 200)
     for ax, rule in zip(axes, shown, strict=True):
@@ -235,12 +246,12 @@ def draw(data: xr.Dataset) -> Figure:
             )
         points = data.roots.sel(rule=rule)
         image = ax.scatter(points[:, 0], points[:, 1], c=points[:, 2], s=12, vmin=-1, vmax=1, cmap="cividis", zorder=2)
-        ax.set(title=rule, xlim=(-4, 4), ylim=(-4, 4))
+        ax.set(title=name_of(data, rule), xlim=(-4, 4), ylim=(-4, 4))
     axes[0].plot(0, 0, "o", markersize=13, markerfacecolor="none", color=PALETTE[3], label="silent line, seen end-on")
     axes[1].plot(0, 0, "o", markersize=13, markerfacecolor="none", color=PALETTE[3])
     axes[3].axvline(-1, color=PALETTE[3], linestyle="--", linewidth=1, label="feedback vanishes: f = 0")
-    for ax in (axes[0], axes[3]):
-        ax.legend(loc="upper left")
+    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=len(handles))
     for ax in axes[2:]:
         ax.set_xlabel("a")
     for ax in axes[::2]:
@@ -254,7 +265,7 @@ def table(data: xr.Dataset) -> list[list[str]]:
     """How many of the starts, over all teachers, ended on which manifold."""
     total = data.num_roots.sum("teacher")
     rows = [
-        [str(rule), *(str(int(x)) for x in total.sel(rule=rule)), str(int(data.escaped.sel(rule=rule).sum()))]
+        [name_of(data, rule), *(str(int(x)) for x in total.sel(rule=rule)), str(int(data.escaped.sel(rule=rule).sum()))]
         for rule in data.rule.values
     ]
     return [["rule", "optimal", "silent (b = 0, f = 0)", "blocked (f = 0)", "unknown", "no root reached"], *rows]
@@ -268,15 +279,34 @@ EXPERIMENT = Experiment(
     quick=Parameters(teachers=Parameters.teachers[:1], num_starts=400, num_points=500),
     compute=compute,
     claims=claims,
+    describe={
+        "rule": "rule",
+        "rule_name": "name of the rule",
+        "symmetric_rule": "rule with symmetric feedback",
+        "symmetric_rule_name": "name of the rule with symmetric feedback",
+        "parameter": "weight of a mode: a, b or w",
+        "label": "manifold on which a root lies",
+        "optimal_speed": "largest component of the update on the optimal manifold [1/learning time]",
+        "optimal_loss": "loss on the optimal manifold",
+        "roots": "weights of a root found; NaN beyond the last",
+        "num_roots": "number of roots found",
+        "escaped": "number of starts that reached no root",
+        "rflo_push_error": "difference of RFLO's update of b at a = b = 0 from the theory's, relative",
+        "rflo_push": "size of RFLO's update of b at a = b = 0 [1/learning time]",
+        "saddle_mismatch": "difference of the outer eigenvalues on the silent line from the theory's, relative",
+        "saddle_middle": "size of the middle eigenvalue on the silent line [1/learning time]",
+        "silent_speed": "largest component of the update on the silent line [1/learning time]",
+        "silent_loss_error": "difference of the loss on the silent line from the theory's, relative",
+    },
     figures=(
         FigureSpec(
             "roots-found",
             draw,
-            "Fixed points found by a root search from random starts (teacher (1, 1, 0.8); colour: their w). a, b: "
+            "Fixed points found by a root search from random starts (teacher (1, 1, 0.8); colour: their w). A, B: "
             "BPTT and tBPTT(3) rest on the two branches of the hyperbola, all with w = w*, and on the silent line a = "
-            "b = 0 with any w. c: RFLO rests on the hyperbola only. d: a blend of symmetric and fixed feedback (α = "
-            "½, â = 1) also rests wherever its feedback vanishes (dashed), at non-zero loss: a trap we know from "
-            "no paper.",
+            "b = 0 with any w. C: RFLO rests on the hyperbola only. D: a blend of symmetric and fixed feedback (α = "
+            "½, â = 1) also rests wherever its feedback vanishes (dashed), at non-zero loss: a trap that no paper "
+            "we know describes.",
         ),
     ),
     table=table,

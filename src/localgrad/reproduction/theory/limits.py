@@ -1,8 +1,10 @@
 """The two limits behind the mode equations: long sequences and small learning rates, with their observed orders.
 
 The infinite horizon drops terms of order `r^T`, `r` the largest of `w²`, `|w w*|`, `|m w|`, `|m w*|` that a rule's sums
-run over; the sequence loss averages over all horizons up to `T`, which leaves terms of order `1/T`; a learning rate `η`
-makes the learning curve an Euler polygon of the flow, off by order `η`.
+run over. Where the propagator is the Jacobian, `m = w`, two of these ratios are one, and a double sum over lags
+`i + j < T` leaves `T r^T`; tBPTT(1) and RFLO leave `r^T` alone. The sequence loss averages over all horizons up to `T`,
+which leaves terms of order `1/T`; a learning rate `η` makes the learning curve an Euler polygon of the flow, off by
+order `η`.
 """
 
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from localgrad.models.aligned import Mode
 from localgrad.models.linear import LinearRNN
 from localgrad.modes.equations import field
 from localgrad.modes.trajectory import learn_mode
+from localgrad.reproduction.axes import name_of, rule_axis
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.rules.compiled import in_general_form
 from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
@@ -71,6 +74,11 @@ def _expected_ratio(p: Parameters, rule: Rule) -> float:
     return max(abs(x) for x in (w * w, w * w_star, *carried))
 
 
+def _carries_w(rule: Rule) -> bool:
+    """Whether the propagator of a mode is `w` itself, and all lags are kept."""
+    return rule.lags is None and rule.affine is not None and tuple(rule.affine[2:]) == (0, 1)
+
+
 def compute(p: Parameters) -> xr.Dataset:
     """Errors over rules and horizons (both losses), and over rules and learning rates."""
     rules, teacher = _rules(p), Mode(*p.teacher)
@@ -88,20 +96,27 @@ def compute(p: Parameters) -> xr.Dataset:
             "sequence_error": (("rule", "horizon"), sequence),
             "step_error": (("rule", "learning_rate"), steps),
             "expected_ratio": ("rule", [_expected_ratio(p, rule) for rule in rules]),
+            "propagator_is_jacobian": ("rule", [_carries_w(rule) for rule in rules]),
         },
-        {"rule": [r.name for r in rules], "horizon": list(p.horizons), "learning_rate": list(p.learning_rates)},
+        {**rule_axis(rules), "horizon": list(p.horizons), "learning_rate": list(p.learning_rates)},
     )
 
 
-def _geometric_rate(data: xr.Dataset) -> np.ndarray:
-    """Observed factor a step, from the last two horizons above rounding; the factor `T` of ΔW is removed."""
-    rates = []
+def _geometric_fit(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Factor `r` a step and power `p` of `T` in an error `T^p r^T`, one a rule, fitted above rounding.
+
+    Only horizons count whose terms of smaller ratio have died away: the upper half of those above rounding.
+    """
+    factors, powers = [], []
     for i in range(data.sizes["rule"]):
         error, T = data.final_error[i].values, data.horizon.values.astype(float)
-        last = np.flatnonzero(error > 1e-11)[-2:]
-        slope = np.diff(np.log(error[last] / T[last])) / np.diff(T[last])
-        rates.append(np.exp(slope[0]) if len(slope) else np.nan)
-    return np.array(rates)
+        usable = np.flatnonzero(error > 1e-11)
+        last = usable[len(usable) // 2 :]
+        columns = np.stack([np.ones(len(last)), np.log(T[last]), T[last]], axis=1)
+        (_, power, log_factor), *_ = np.linalg.lstsq(columns, np.log(error[last]), rcond=None)
+        factors.append(np.exp(log_factor))
+        powers.append(power)
+    return np.array(factors), np.array(powers)
 
 
 def _order(x: np.ndarray, error: xr.DataArray, points: slice) -> np.ndarray:
@@ -117,16 +132,34 @@ def claims(data: xr.Dataset) -> list[Claim]:
     """The observed orders are the expected ones, for the rule that is furthest from them."""
     sequence = _order(data.horizon.values, data.sequence_error, slice(-4, None))
     steps = _order(data.learning_rate.values, data.step_error, slice(-3, None))
-    ratio = _geometric_rate(data) / data.expected_ratio.values
+    factors, powers = _geometric_fit(data)
     source = "theory, sections 1 and 5"
+    jacobian = data.propagator_is_jacobian.values.astype(bool)
     return [
         Claim.equal(
             "limits.horizon-geometric",
             source,
-            "The update's error falls like T r^T, r the largest product in the rule's sums (measured r / expected r)",
+            "The update's error falls by a factor r a step, r the largest ratio of the rule's sums (measured r / "
+            "expected r, furthest rule)",
             1.0,
-            _furthest(ratio, 1.0),
-            tolerance=0.05,
+            _furthest(factors / data.expected_ratio.values, 1.0),
+            tolerance=0.01,
+        ),
+        Claim.equal(
+            "limits.horizon-power",
+            source,
+            "Where M = J the error is T^p r^T with p = 1 (fitted p, furthest rule)",
+            1.0,
+            _furthest(powers[jacobian], 1.0),
+            tolerance=0.1,
+        ),
+        Claim.equal(
+            "limits.horizon-no-power",
+            source,
+            "Under tBPTT(1) and RFLO it is r^T, with p = 0 (fitted p, furthest rule)",
+            0.0,
+            _furthest(powers[~jacobian], 0.0),
+            tolerance=0.1,
         ),
         Claim.at_most(
             "limits.horizon-reached",
@@ -159,7 +192,8 @@ def draw(data: xr.Dataset) -> Figure:
     figure, axes = new_figure(1, 3, height=3.1)
     for i, rule in enumerate(data.rule.values):
         look = rule_style(rule)
-        axes[0].semilogy(data.horizon, data.final_error[i].clip(1e-17), **look, label=str(rule))
+        above = data.final_error[i] > 0
+        axes[0].semilogy(data.horizon[above], data.final_error[i][above], **look, label=name_of(data, rule))
         axes[1].loglog(data.horizon, data.sequence_error[i], **look)
         axes[2].loglog(data.learning_rate, data.step_error[i], **look)
     axes[0].set(xlim=(0, 140), ylim=(1e-16, 10), xlabel="horizon T (steps)", ylabel="relative error of the update")
@@ -182,13 +216,25 @@ EXPERIMENT = Experiment(
     quick=Parameters(horizons=Parameters.horizons[:-2], learning_rates=(0.01, 0.005, 0.0025)),
     compute=compute,
     claims=claims,
+    describe={
+        "rule": "rule",
+        "rule_name": "name of the rule",
+        "horizon": "steps of a sequence [steps]",
+        "learning_rate": "learning rate",
+        "final_error": "error of the finite horizon's update under the final-step loss, relative",
+        "sequence_error": "error of the finite horizon's update under the sequence loss, relative",
+        "step_error": "distance of learning by steps from the flow, in weights",
+        "expected_ratio": "largest ratio of the rule's sums",
+        "propagator_is_jacobian": "whether a mode's propagator is its weight w",
+    },
     figures=(
         FigureSpec(
             "limits",
             draw,
-            "a: with the final-step loss the error falls geometrically (straight lines) until rounding. b: with the "
-            "sequence loss it falls like 1/T (slope −1). c: the distance of learning by steps from the learning flow "
-            "is proportional to the learning rate (slope 1). All rules behave alike.",
+            "A: with the final-step loss the error of the update falls by a constant factor a step, down to rounding. "
+            "BPTT and e-prop lie a factor T above the others of the same ratio. B: with the sequence loss it falls "
+            "like 1/T (slope −1). C: the distance of learning by steps from the learning flow is proportional to the "
+            "learning rate (slope 1).",
         ),
     ),
 )

@@ -17,7 +17,7 @@ from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.outcomes import Outcome
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.rules.parts import Feedback, Propagator
-from localgrad.rules.presets import BPTT
+from localgrad.rules.presets import BPTT, RFLO, EProp, FeedbackAlignment, ThreeFactor, TruncatedBPTT
 from localgrad.rules.rule import Rule
 
 ALL_LAGS = "∞"
@@ -80,14 +80,6 @@ def claims(data: xr.Dataset) -> list[Claim]:
             tolerance=1e-3,
         ),
         Claim.equal(
-            "rule-cube.bptt-detour",
-            "definition",
-            "… along its own way (median path length over BPTT's)",
-            1,
-            bptt.detour,
-            tolerance=1e-9,
-        ),
-        Claim.equal(
             "rule-cube.symmetric",
             "new: measured",
             "Symmetric feedback converges from every start, whatever the propagator and lags (least probability)",
@@ -97,32 +89,40 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_most(
             "rule-cube.fixed",
-            "paper, stability",
-            "Fixed feedback does not, whatever the propagator and lags (largest probability)",
-            0.95,
+            "new: measured",
+            "Fixed feedback (â = 1) fails from a tenth of the starts or more, whatever propagator and lags (largest "
+            "probability of convergence)",
+            0.9,
             fixed.converged.max(),
         ),
         Claim.at_least(
             "rule-cube.feedback-decides",
             "new: measured",
-            "Convergence hangs on feedback, not on credit through time (its range over α over that over β, lags ∞)",
-            5.0,
+            "Convergence hangs on feedback more than on credit through time: its range over α by that over β (lags ∞)",
+            3.0,
             np.ptp(full.converged.mean("beta").values) / np.ptp(full.converged.mean("alpha").values),
         ),
         Claim.at_least(
             "rule-cube.rflo-longer",
-            "paper, detours",
-            "RFLO's corner: the way is longer (median path length over BPTT's)",
-            1.0,
+            "new: measured",
+            "RFLO's corner: the way is somewhat longer (median path length over BPTT's)",
+            1.02,
             rflo.detour,
         ),
     ]
 
 
-_CORNERS = {
-    ALL_LAGS: ((0, 0, "BPTT"), (1, 1, "RFLO"), (1, 0, "e-prop,\nFA"), (0, 1, "RFLO,\nF = A")),
-    "1": ((0, 0, "tBPTT(1)"), (1, 0, "three-\nfactor")),
-}
+def _corners() -> list[tuple[str, int, int, str]]:
+    """Column, `α`, `β` and number of each named corner, and what the numbers stand for."""
+    names = {
+        (ALL_LAGS, 0, 0): BPTT().name,
+        (ALL_LAGS, 1, 1): RFLO(1.0, 0.5).name,
+        (ALL_LAGS, 1, 0): f"{EProp(1.0).name}, {FeedbackAlignment(1.0).name}",
+        (ALL_LAGS, 0, 1): f"{RFLO('symmetric', 0.5).name}",
+        ("1", 0, 0): TruncatedBPTT(1).name,
+        ("1", 1, 0): ThreeFactor(1.0).name,
+    }
+    return [(*place, name) for place, name in names.items()]
 
 
 def draw(data: xr.Dataset) -> Figure:
@@ -143,10 +143,17 @@ def draw(data: xr.Dataset) -> Figure:
         figure.colorbar(image, ax=row, label=label)
     for ax, lags in zip(axes[:count], data.lags.values, strict=True):
         ax.set_title(f"lags {lags}")
-        for x, y, text in _CORNERS.get(str(lags), ()):
-            place = {"ha": "right" if x else "left", "va": "top" if y else "bottom"}
-            box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1}
-            ax.text(0.97 * x + 0.015, 0.97 * y + 0.015, text, fontsize=7, bbox=box, **place)
+        for number, (column, x, y, _) in enumerate(_corners(), start=1):
+            if column == str(lags):  # outside the map, at the corner that it names
+                place = {"ha": "left" if x else "right", "va": "bottom" if y else "top"}
+                box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
+                ax.annotate(
+                    str(number), (x, y), xytext=(3 if x else -3, 3 if y else -3), textcoords="offset points",
+                    fontsize=8, fontweight="bold", annotation_clip=False, bbox=box, **place,
+                )  # fmt: skip
+    names = [f"{number} {name}" for number, (*_, name) in enumerate(_corners(), start=1)]
+    lines = [",  ".join(names[:3]), ",  ".join(names[3:])]
+    figure.suptitle("\n".join(lines), fontsize=8.5)
     for ax in axes[-count:]:
         ax.set_xlabel("α (feedback)")
     for ax in axes[::count]:
@@ -162,13 +169,22 @@ EXPERIMENT = Experiment(
     quick=Parameters(num_blends=5, lags=(1, None), num_starts=500),
     compute=compute,
     claims=claims,
+    describe={
+        "lags": "lags that a rule keeps",
+        "alpha": "share of fixed feedback, α",
+        "beta": "share of the decay in the propagator, β",
+        "converged": "share of starts that converge",
+        "diverged": "share of starts that diverge",
+        "time": "median learning time of those that converge [learning time]",
+        "detour": "median length of the way over BPTT's from the same start",
+    },
     figures=(
         FigureSpec(
             "rule-cube",
             draw,
             "Every small square is a rule: from symmetric to fixed feedback (α, to the right), from the full Jacobian "
-            "to a decay (β, upwards), columns: lags kept. Named corners at the top. FA: feedback alignment, the same "
-            "as e-prop with random feedback in a mode.",
+            "to a decay (β, upwards); columns: lags kept. Numbers at corners name the rules there, as listed above. Of "
+            "a mode, e-prop with random feedback and feedback alignment are one rule.",
         ),
     ),
 )

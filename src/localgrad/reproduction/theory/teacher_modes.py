@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from localgrad.figures.plotting import label_panels, new_figure, rule_style, zero_line
 from localgrad.models.aligned import Mode
 from localgrad.modes.stability import convergence_rate, critical_learning_rate
+from localgrad.reproduction.axes import name_of, rule_axis
 from localgrad.rules.rule import Rule
 
 
@@ -34,12 +35,8 @@ def mode_rates(rules: Sequence[Rule], teacher: Mode, scales: Sequence[float] = (
             "w_star": ("mode", np.asarray(teacher.w)),
             "c": ("mode", c),
         },
-        {"rule": _distinct([rule.name for rule in rules]), "scale": list(scales), "mode": np.arange(1, len(c) + 1)},
+        {**rule_axis(rules), "scale": list(scales), "mode": np.arange(1, len(c) + 1)},
     )
-
-
-def _distinct(names: list[str]) -> list[str]:
-    return [name if names.index(name) == i else f"{name} #{i + 1}" for i, name in enumerate(names)]
 
 
 def draw_mode_rates(data: xr.Dataset) -> Figure:
@@ -47,13 +44,13 @@ def draw_mode_rates(data: xr.Dataset) -> Figure:
     figure, axes = new_figure(1, 2, height=3.4)
     here = data.sel(scale=1.0)
     for rule in data.rule.values:
-        look = rule_style(str(rule).split(" #")[0]) | {"linestyle": "", "markersize": 4}
-        axes[0].plot(here.w_star, here.rate.sel(rule=rule), **look, label=str(rule))
+        look = rule_style(rule) | {"linestyle": "", "markersize": 4}
+        axes[0].plot(here.w_star, here.rate.sel(rule=rule), **look, label=name_of(data, rule))
         axes[1].plot(here.w_star, here.rate.sel(rule=rule) / here.rate[0], **look)
     axes[0].set_yscale("log" if bool((here.rate > 0).all()) else "symlog")
     zero_line(axes[1], 1.0)
     axes[0].set(xlabel="mode's w*", ylabel="convergence rate at s = √|c|")
-    axes[1].set(xlabel="mode's w*", ylabel=f"rate relative to {data.rule.values[0]}")
+    axes[1].set(xlabel="mode's w*", ylabel=f"rate relative to {name_of(data, data.rule.values[0])}")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(data.rule))
     label_panels(axes)
     return figure
