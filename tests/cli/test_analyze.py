@@ -201,6 +201,25 @@ def test_what_is_refused(arguments, words):
     refused(*arguments, words=words)
 
 
+@pytest.mark.parametrize("scale", [1e100, 1e160])
+@pytest.mark.parametrize("slant", [0.0, 0.1])
+def test_no_table_shows_what_is_not_a_number(scale, slant):
+    W = np.array([[0.3, 0.2 + slant], [0.2, 0.5]])
+    np.savez("large.npz", A=scale * np.eye(2), W=W, B=1e100 * np.eye(2))
+    for form in ([], ["--json"]):
+        result = run("analyze", "--teacher", "large.npz", *form)
+        if result.exit_code == 0:
+            assert "nan" not in result.stdout.lower()
+        else:
+            assert_one_line_error(result, "rescale" if "rescale" in result.stderr else "nearer to 1")
+
+
+def test_rules_are_known_in_any_case_and_taken_once():
+    document = analyze("--rule", "BPTT", "--rule", "bptt", "--rule", "RfLo", "--feedback", 1, "--decay", 0.5,
+                       "--teacher", "1,1,0.5")  # fmt: skip
+    assert [x["rule"].partition(":")[0] for x in document["analyses"]] == ["BPTT", "RFLO"]
+
+
 def test_networks_that_are_refused(tmp_path):
     W, _ = symmetric()
     np.save("W.npy", W)

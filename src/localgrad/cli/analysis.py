@@ -81,7 +81,8 @@ def analyze_network(rules: Sequence[Rule], teacher: LinearRNN, figure: Path | No
             "scale it with --spectral-radius, for example 0.95"
         )
     try:
-        modes, _ = aligned_modes(teacher)
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            modes, _ = aligned_modes(teacher)
     except ValueError as reason:
         others = {"aligned": False, "reason": str(reason), "num_students": NUM_STUDENTS}
         return document | others | {"cosines": _cosines(rules, teacher)}
@@ -135,7 +136,8 @@ def _cosines(rules: Sequence[Rule], teacher: LinearRNN) -> list[dict[str, Any]]:
         for rule in rules:
             fixed = rule if rule.feedback.fixed is None else rule.with_feedback(R)
             update = _flat(expected_update(fixed, student, teacher))
-            cosine = update @ reference / (np.linalg.norm(update) * np.linalg.norm(reference))
+            with np.errstate(all="ignore"):  # what is not finite is refused before it is shown
+                cosine = update @ reference / (np.linalg.norm(update) * np.linalg.norm(reference))
             found[rule.name].append(float(cosine))
     return [{"rule": name, "mean": float(np.mean(x)), "min": min(x), "max": max(x)} for name, x in found.items()]
 

@@ -38,7 +38,7 @@ def check_counts(
     check_memory("the weights of the teacher", 8 * units * (units + output + input), "give smaller sizes")
     width = hidden or units
     weights = size * seeds * width * (width + output + input)
-    check_memory(f"the weights of {seeds:,} students of {width:,} hidden units", weights, "lower --hidden or --seeds")
+    check_memory(f"the weights of students, {seeds:,} × {width:,} hidden units,", weights, "lower --hidden or --seeds")
     losses = size * seeds * steps
     check_memory(f"the losses of {seeds:,} × {steps:,} steps", losses, "lower --steps or --seeds")
     drawn = size * batch * input * (1 if method == "online" else horizon)
