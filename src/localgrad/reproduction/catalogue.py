@@ -16,7 +16,7 @@ _MODULES = {
     "limits": "theory.limits",
     "fixed-points": "theory.fixed_points",
     "stability": "theory.stability",
-    "rates": "theory.rates",
+    "rates": "theory.rates.experiment",
     "detours": "theory.detours",
     "basins": "theory.basins",
     "detours-at-scale": "theory.detours_at_scale",

@@ -65,24 +65,30 @@ STATEMENTS = (
         "bptt-fastest",
         "BPTT converges fastest almost everywhere.",
         "convergence rates",
-        ("rates.bptt-over-tbptt", "rates.rflo-slower"),
-        "BPTT is at least as fast as tBPTT(1) on {rates.bptt-over-tbptt:.1%} and as RFLO on {rates.rflo-slower:.1%} of "
-        "the length 0 < s ≤ 5√|c| (worst teacher).",
+        ("rates.bptt-over-tbptt-equal", "rates.bptt-over-tbptt", "rates.bptt-over-rflo"),
+        "For c = 1 BPTT is at least as fast as tBPTT(1) on {rates.bptt-over-tbptt-equal:.0%} of the length "
+        "0 < s ≤ 5√|c|, for c up to {rates.strongest:.0f} on {rates.bptt-over-tbptt:.1%} in the worst case; it is "
+        "faster than RFLO with â = √|c| on {rates.bptt-over-rflo:.1%}.",
+        otherwise="We read “almost everywhere” as nine tenths. With a strong teacher w learns fast, and its coupling "
+        "to a and b, which tBPTT(1) lacks, slows BPTT down.",
     ),
     Statement(
         "bptt-slowest",
         "BPTT converges slowest at s = ±√|c|.",
         "convergence rates",
-        ("stability.bptt-slowest",),
-        "The slowest point lies at {stability.bptt-slowest:.4f} √|c| (furthest of the teachers).",
+        ("rates.bptt-slowest",),
+        "The minimum lies at {rates.bptt-slowest:.6f} √|c| (furthest of random teachers). Only for w* = 0 and |c| ≤ 2 "
+        "is it not unique: there the rate is c² at every s.",
+        findings=("rates.bptt-flat",),
     ),
     Statement(
         "tbptt-like-bptt",
         "tBPTT(1) learns like BPTT for small |w*|.",
         "convergence rates",
         ("rates.tbptt-approaches",),
-        "Their rates differ by {rates.tbptt-approaches:.1%} at the smallest w* (largest over s).",
-        findings=("rates.tbptt-order", "basins.tbptt-like-bptt", "connectome.tbptt-spread"),
+        "At the smallest w* tried their rates differ by {rates.tbptt-approaches:.1%} at most; the difference falls "
+        "with w* to the power {rates.tbptt-order:.1f} for |c| < 2 and {rates.tbptt-order-strong:.1f} for |c| ≥ 2.",
+        findings=("rates.tbptt-order", "rates.tbptt-order-strong", "basins.tbptt-like-bptt", "connectome.tbptt-spread"),
     ),
     Statement(
         "rflo-stability",
@@ -111,24 +117,29 @@ STATEMENTS = (
         "rflo-slower",
         "RFLO converges more slowly than BPTT for most s.",
         "convergence rates",
-        ("rates.rflo-slower",),
-        "For â = 1 it is slower on {rates.rflo-slower:.1%} of the length 0 < s ≤ 5√|c| (worst teacher).",
+        ("rates.rflo-slower", "rates.rflo-slower-any-feedback"),
+        "With â = √|c| RFLO is slower on {rates.rflo-slower:.1%} of the length 0 < s ≤ 5√|c| in the least case. With "
+        "three times that feedback it is on {rates.share-3-least:.0%} to {rates.share-3-most:.0%}, with five times in "
+        "the least case on {rates.share-5-least:.0%}.",
+        otherwise="The larger the feedback, the faster RFLO learns b and w; the statement holds for small feedback.",
     ),
     Statement(
         "rflo-faster-small-s",
         "RFLO converges faster than BPTT as s → 0.",
         "convergence rates",
         ("rates.rflo-faster",),
-        "{rates.rflo-faster:.3g} times as fast at the smallest s measured (least favourable teacher).",
+        "At s = {rates.smallest-s:g} it is {rates.gain-at-smallest-s:.1f} times as fast in the least case "
+        "(c = â = 1), and its rate grows without bound.",
         findings=("rates.rflo-growth",),
     ),
     Statement(
         "crossings",
         "So the rates of RFLO and BPTT cross.",
         "convergence rates (follows from the two statements above)",
-        ("rates.crossing",),
-        "They cross exactly once for {rates.crossing:.0%} of teachers and decays.",
-        findings=("rates.coincide", "connectome.rflo-window"),
+        ("rates.crossing-any-feedback",),
+        "They cross {rates.crossing-any-feedback:.0f} to {rates.most-crossings:.0f} times over all s, but within "
+        "0 < s ≤ 5 {rates.fewest-within:.0f} to {rates.most-within:.0f} times, depending on â.",
+        findings=("rates.crossing", "rates.coincide", "connectome.rflo-window"),
     ),
     Statement(
         "detours",

@@ -1,0 +1,1 @@
+"""How fast each rule converges along the optimal manifold."""
