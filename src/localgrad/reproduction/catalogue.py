@@ -15,7 +15,7 @@ _MODULES = {
     "equivalence": "theory.equivalence",
     "limits": "theory.limits",
     "fixed-points": "theory.fixed_points",
-    "stability": "theory.stability",
+    "stability": "theory.stability.experiment",
     "rates": "theory.rates.experiment",
     "detours": "theory.detours",
     "basins": "theory.basins",
