@@ -290,6 +290,7 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch):
         ("--checkpoint x.npz --out x.npz", "--out 'x.npz' would overwrite the file of --checkpoint"),
         ("--out .", "must end in .npz"),
         ("--steps 1000000000000000", "the losses of 1 × 1,000,000,000,000,000 steps take 4,000,000 GB of memory"),
+        ("--seed 99999999999999999999", "--seed 99999999999999999999 must be below 2**63"),
         ("--seeds 1000000000000", "lower --hidden or --seeds"),
         ("--hidden 100000000", "100,000,000 hidden units, take 40,000,00"),
         ("--teacher random:2,100000000,2", "give smaller sizes"),

@@ -112,7 +112,7 @@ def test_the_report_is_printed_as_it_is(inject, tmp_path):  # noqa: F811
 def test_help_reads_the_list_of_rules():
     assert rule_names() == list(known_presets())
     for command in ("derive", "analyze", "basin", "train"):
-        shown = "".join(run(command, "--help").stdout.split())
+        shown = "".join(run(command, "--help").stdout.replace("│", "").split())
         assert all(name in shown for name in rule_names())
         assert "RULES" not in shown
 

@@ -57,7 +57,7 @@ def basin(
     branches = ", ".join(f"{name} {share:.1%}" for name, share in document["branches"].items())
     print(f"{document['rule']}; teacher {teacher}: {document['starts']:,} starts")
     print(f"{shares}. Branches: {branches}.")
-    print(f"{document['seconds']:.1f} s{_speed(document)}. {_where(document)}")
+    print(f"{document['seconds']:.1f} s{_speed(document)}. {_where(document)}".rstrip())
 
 
 def _speed(document: dict[str, Any]) -> str:

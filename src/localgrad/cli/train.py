@@ -50,7 +50,7 @@ def train(
                      "correlation (fastest), recorded, or online.")] = "correlation",
     seeds: Annotated[int, typer.Option(metavar="N", help="Students trained side by side.", min=1)] = 1,
     seed: Annotated[
-        int, typer.Option(metavar="N", help="Where all random numbers come from.", min=0, max=2**63 - 1)
+        int, typer.Option(metavar="N", help="Where all random numbers come from.", min=0)
     ] = 0,
     target: Annotated[
         float,
@@ -85,8 +85,18 @@ def train(
     from localgrad.cli import students as work
     from localgrad.learning.train import train as run_training
 
+    if seed >= 2**63:
+        raise ValueError(f"--seed {seed} must be below 2**63; give a smaller one")
     work.check_counts(
-        teacher, hidden=hidden, seeds=seeds, steps=steps, batch=batch, horizon=horizon, method=method, double=double
+        teacher,
+        hidden=hidden,
+        seeds=seeds,
+        steps=steps,
+        batch=batch,
+        horizon=horizon,
+        method=method,
+        double=double,
+        seed=seed,
     )
     found = work.make_teacher(
         teacher, spectral_radius=spectral_radius, seed=seed, symmetrize=symmetrize, missing=missing, subject=subject
