@@ -29,16 +29,7 @@ _FORMS = "give a file, random:OUTPUT,HIDDEN,INPUT or modes:W,W,…"
 
 
 def check_counts(
-    teacher: str,
-    *,
-    hidden: int | None,
-    seeds: int,
-    steps: int,
-    batch: int,
-    horizon: int,
-    method: str,
-    double: bool,
-    seed: int,
+    teacher: str, *, hidden: int | None, seeds: int, steps: int, batch: int, horizon: int, method: str, double: bool
 ) -> None:
     """`ValueError` for counts that this machine cannot hold; `teacher` matters where it is of the kind `random:`."""
     size = 8 if double else 4

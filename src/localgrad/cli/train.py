@@ -88,15 +88,7 @@ def train(
     if seed >= 2**63:
         raise ValueError(f"--seed {seed} must be below 2**63; give a smaller one")
     work.check_counts(
-        teacher,
-        hidden=hidden,
-        seeds=seeds,
-        steps=steps,
-        batch=batch,
-        horizon=horizon,
-        method=method,
-        double=double,
-        seed=seed,
+        teacher, hidden=hidden, seeds=seeds, steps=steps, batch=batch, horizon=horizon, method=method, double=double
     )
     found = work.make_teacher(
         teacher, spectral_radius=spectral_radius, seed=seed, symmetrize=symmetrize, missing=missing, subject=subject
