@@ -15,6 +15,7 @@ _MODULES = {
     "equivalence": "theory.equivalence",
     "limits": "theory.limits",
     "fixed-points": "theory.fixed_points",
+    "slow-phase": "theory.slow_phase",
     "stability": "theory.stability.experiment",
     "rates": "theory.rates.experiment",
     "detours": "theory.detours",

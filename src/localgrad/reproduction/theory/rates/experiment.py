@@ -190,9 +190,9 @@ EXPERIMENT = Experiment(
         FigureSpec(
             "rates",
             draw_rates,
-            "Top row: convergence rate at the optimal solution (s, 1/s, w*) for three teachers; RFLO has â = 1 and "
+            "A–C: convergence rate at the optimal solution (s, 1/s, w*) for three teachers; RFLO has â = 1 and "
             "ŵ = 0.5. BPTT is slowest at s = 1. RFLO is slower than BPTT to the right of their crossing (grey line), "
-            "and faster to the left of it, without bound as s → 0. tBPTT(1) is close to BPTT for w* = 0.2. Bottom row: "
+            "and faster to the left of it, without bound as s → 0. tBPTT(1) is close to BPTT for w* = 0.2. D–F: "
             "the critical learning rate, above which steps are unstable.",
         ),
         FigureSpec(
