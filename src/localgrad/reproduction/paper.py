@@ -51,9 +51,10 @@ STATEMENTS = (
         "Learning by BPTT and tBPTT from small weights is slow at first, near the saddle.",
         "stationary solutions",
         ("slow-phase.full", "slow-phase.truncated"),
-        "The loss halves after {slow-phase.full-large:.1f} units of learning time from weights of {slow-phase.large:g}, "
-        "after {slow-phase.full-small:.1f} from {slow-phase.small:g} (BPTT, medians): a delay of log(1/size) over the "
-        "saddle's eigenvalue. RFLO, without the saddle, needs {slow-phase.local-small:.2f} from either.",
+        "Under BPTT the loss halves after {slow-phase.full-large:.1f} units of learning time from weights of "
+        "{slow-phase.large:g}, and after {slow-phase.full-small:.1f} from {slow-phase.small:g} (medians): a delay of "
+        "log(1/size) over the saddle's eigenvalue. RFLO, without the saddle, needs {slow-phase.local-large:.2f} and "
+        "{slow-phase.local-small:.2f}.",
         findings=("slow-phase.no-saddle",),
     ),
     Statement(
