@@ -177,7 +177,8 @@ class _Sizes(NamedTuple):
 
     rows: Array
     credit: Array
-    rows_probe: Array
+    own_probe: Array
+    their_probe: Array
     credit_probe: Array
 
 
@@ -186,25 +187,26 @@ def _sizes(state: Forward, max_lags: int | None) -> _Sizes:
         return jnp.max(jnp.abs(x))
 
     own, theirs, credit = state.student.rows, state.teacher.rows, state.credit.rows
-    rows, rows_probe = (jnp.maximum(largest(own[part]), largest(theirs[part])) for part in (slice(-1), slice(-1, None)))
-    if max_lags is None:
-        return _Sizes(rows, largest(credit[:-1]), rows_probe, largest(credit[-1:]))
-    lag = state.position * BLOCK + jnp.arange(len(credit) - 1) // state.credits.shape[-2]
-    kept = jnp.where((lag < max_lags)[:, None], credit[:-1], 0)
-    return _Sizes(rows, largest(kept), rows_probe, jnp.zeros_like(rows))
+    kept, credit_probe = credit[:-1], largest(credit[-1])
+    if max_lags is not None:
+        lag = state.position * BLOCK + jnp.arange(len(kept)) // state.credits.shape[-2]
+        kept, credit_probe = jnp.where((lag < max_lags)[:, None], kept, 0), jnp.zeros_like(credit_probe)
+    rows = jnp.maximum(largest(own[:-1]), largest(theirs[:-1]))
+    return _Sizes(rows, largest(kept), largest(own[-1]), largest(theirs[-1]), credit_probe)
 
 
 def _has_vanished(now: _Sizes, at_start: _Sizes) -> Array:
-    """Whether what is still to come is below rounding: every term left holds an error, most also credit.
+    """Whether what is still to come is below rounding.
 
-    Sizes are compared, not their squares, which would vanish or overflow long before them. NaN has not vanished.
+    Every term left is of lag `i + j + 1` or more and the product of an error, of credit at lag `j` and of a state at
+    lag `i`. Sizes are compared, not their squares, which vanish or overflow long before them. NaN has not vanished.
     """
-    rows, credit, rows_probe, credit_probe = (
-        x / jnp.where(reference > 0, reference, 1) for x, reference in zip(now, at_start, strict=True)
-    )
-    eps = jnp.finfo(rows.dtype).eps
-    growth = jnp.maximum(1, jnp.maximum(credit, credit_probe))
-    return (rows * growth <= eps / 4) & (rows_probe * growth <= eps**0.5)
+    ratios = (x / jnp.where(reference > 0, reference, 1) for x, reference in zip(now, at_start, strict=True))
+    rows, credit, own_probe, their_probe, credit_probe = ratios
+    eps = float(jnp.finfo(rows.dtype).eps)
+    carried = jnp.maximum(credit, credit_probe)
+    is_stable = jnp.maximum(own_probe, their_probe) * jnp.maximum(1, carried) <= eps**0.25
+    return is_stable & (rows * jnp.maximum(own_probe, carried) <= eps / 4)
 
 
 def backward_pass(
