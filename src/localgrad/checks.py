@@ -10,14 +10,16 @@ import sys
 import warnings
 from typing import Any
 
+import equinox
 import jax
+import jaxtyping
 import numpy as np
 
 # Counts beyond this need more memory or time than there is, whatever they count.
 _LARGEST_COUNT = 2**31
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
-_LIBRARIES = ("equinox", "jax", "jaxtyping", "numpy")
+_LIBRARIES = tuple(os.path.dirname(str(module.__file__)) + os.sep for module in (equinox, jax, jaxtyping, np))
 
 
 def check_kind(name: str, value: Any, kind: type) -> None:
@@ -65,8 +67,8 @@ def _level_of_caller() -> int:
     frame, level = sys._getframe(1), 0
     while frame is not None and frame.f_back is not None and _is_inside(frame.f_code.co_filename):
         frame, level = frame.f_back, level + 1
-    return max(level, 1)
+    return level + 1
 
 
 def _is_inside(filename: str) -> bool:
-    return filename.startswith(_PACKAGE) or any(f"{os.sep}{name}{os.sep}" in filename for name in _LIBRARIES)
+    return filename.startswith((_PACKAGE, *_LIBRARIES))

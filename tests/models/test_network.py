@@ -1,8 +1,13 @@
 """Networks: shapes, constructors, Markov parameters, frames."""
 
+import copy
+import pickle
+from decimal import Decimal
+
 import jax
 import numpy as np
 import pytest
+import sympy
 from cases import STUDENT, TEACHER, matrices, network
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,3 +130,150 @@ class TestBadInput:
     def test_sizes_that_do_not_fit(self, A, B, found):
         with pytest.raises(ValueError, match=f"W has 4 hidden units, but {found}; all three must agree"):
             lg.LinearRNN(A, np.ones((4, 4)), B)
+
+
+# --- what is no network ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.array([[1 + 5j]]), "A is complex; give real numbers"),
+        ([["a"]], "A is a list"),
+        ("a", "A is the word 'a'"),
+        (None, "A is None; give a number or an array"),
+        (np.array([[object()]]), "A is an array of object|A is a ndarray"),
+        ([[Decimal("0.1")]], "A is a list"),
+        (np.ma.masked_array([[1.0]], mask=[[True]]), "A is a masked array; fill in its missing entries"),
+        ([[1.0], [1.0, 2.0]], "rows differ in length"),
+    ],
+)
+def test_entries_that_are_no_real_numbers(value, message):
+    with pytest.raises(ValueError, match=message):
+        lg.LinearRNN(value, [[0.5]], [[1.0]])
+
+
+def test_symbols_are_no_weights():
+    with pytest.raises(ValueError, match="W is w; give a number or an array of numbers"):
+        lg.LinearRNN([[1.0]], sympy.Symbol("w"), [[1.0]])
+
+
+@pytest.mark.parametrize("sizes", [(0, 2, 2), (2, 0, 2), (2, 2, 0)])
+def test_networks_of_nothing(sizes):
+    output, hidden, input = sizes
+    with pytest.raises(ValueError, match="needs an output, a hidden unit and an input at least"):
+        lg.LinearRNN(np.ones((output, hidden)), np.ones((hidden, hidden)), np.ones((hidden, input)))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, bool])
+def test_whole_numbers_become_floating_ones(dtype):
+    net = lg.LinearRNN(*(np.ones((1, 1), dtype) for _ in range(3)))
+    assert {x.dtype for x in net.matrices} == {np.dtype(float)}
+    assert lg.LinearRNN(np.array([[100]], np.uint8), [[0.5]], [[1.0]]).A[0, 0] ** 2 == 10000
+
+
+@pytest.mark.parametrize("W", [np.zeros((0, 0)), [[np.nan]], [[np.inf]], [[1j]], [["a"]], None, [1.0]])
+def test_no_spectral_radius(W):
+    with pytest.raises(ValueError, match=r"^W (has|is) .*"):
+        lg.spectral_radius(W)
+    with pytest.raises(ValueError, match="W is traced by JAX"):
+        jax.jit(lg.spectral_radius)(np.eye(2))
+
+
+@pytest.mark.parametrize("num_lags", [0, -1, 2.5, np.inf, True, "3", 2**63])
+def test_numbers_of_lags(num_lags):
+    with pytest.raises(ValueError, match="num_lags must be"):
+        lg.markov_parameters(network(STUDENT), num_lags)
+
+
+# --- random networks -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key": 0}, r"key must be a JAX random key, such as jax.random.key\(0\); got 0"),
+        ({"key": None}, "key must be a JAX random key"),
+        ({"key": np.zeros(3, np.uint32)}, "key must be a JAX random key"),
+        ({"scale": np.nan}, "scale must be one finite number, got nan"),
+        ({"scale": np.ones(2)}, "scale must be one finite number"),
+        ({"spectral_radius": np.inf}, "spectral_radius must be one finite number, got inf"),
+        ({"spectral_radius": -0.5}, "spectral_radius must not be negative, got -0.5"),
+        ({"scale": 0.0, "spectral_radius": 0.9}, "scale is 0, so W has no spectral radius to change"),
+        ({"hidden": np.inf}, "hidden must be a whole number of at least 1; got inf"),
+        ({"hidden": 0}, "hidden must be a whole number of at least 1; got 0"),
+        ({"hidden": 2**40}, "hidden must be at most"),
+        ({"hidden": 10**6}, "does not fit into memory; give smaller sizes"),
+    ],
+)
+def test_no_random_network(change, message):
+    given = {"output": 1, "hidden": 2, "input": 1, "key": jax.random.key(0)} | change
+    with pytest.raises(ValueError, match=message):
+        lg.random_network(**given)
+
+
+def test_an_array_of_keys_gives_a_batch():
+    """Typed keys and raw ones; each network is the one of its key alone."""
+    keys = jax.random.split(jax.random.key(3), 4)
+    batch = lg.random_network(2, 5, 3, key=keys, spectral_radius=0.7)
+    assert batch.W.shape == (4, 5, 5)
+    raw = lg.random_network(2, 5, 3, key=jax.random.key_data(keys), spectral_radius=0.7)
+    for index in range(4):
+        alone = lg.random_network(2, 5, 3, key=keys[index], spectral_radius=0.7)
+        for one, other, third in zip(alone.matrices, batch.matrices, raw.matrices, strict=True):
+            np.testing.assert_allclose(other[index], one, rtol=1e-12)
+            np.testing.assert_allclose(third[index], one, rtol=1e-12)
+        np.testing.assert_allclose(lg.spectral_radius(batch.W[index]), 0.7, rtol=1e-12)
+    assert lg.random_network(1, 2, 1, key=keys.reshape(2, 2)).A.shape == (2, 2, 1, 2)
+
+
+# --- modes -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_tuple_is_a_mode():
+    np.testing.assert_array_equal(lg.aligned_network(([1.0], [2.0], [0.5])).B, [[2.0]])
+
+
+@pytest.mark.parametrize(
+    ("modes", "message"),
+    [
+        (([1.0, 1.0], [1.0], [0.5, 0.2]), r"shapes \(2,\), \(1,\) and \(2,\); give one length"),
+        (([1.0], [1.0], [2.0]), "w must lie between −1 and 1; the largest .* is 2"),
+        (([1.0], [1.0], [-1.0]), "w must lie between −1 and 1"),
+        (([1.0], [1.0], [np.nan]), "w must lie between −1 and 1"),
+        (([1.0], [1.0 + 1j], [0.5]), "modes' b is complex"),
+        (([1.0], [0.5]), "modes is a tuple; give a localgrad.Mode"),
+        (3.0, "modes is a float; give a localgrad.Mode"),
+    ],
+)
+def test_no_aligned_network(modes, message):
+    with pytest.raises(ValueError, match=message):
+        lg.aligned_network(modes)
+
+
+# --- precision -------------------------------------------------------------------------------------------------------
+
+
+def test_float64_is_cut_with_a_warning_at_the_line_that_brings_it():
+    narrow = [np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)]
+    stored = pickle.dumps(lg.LinearRNN(*(np.ones((1, 1)) / 3 for _ in range(3))))
+    with jax.enable_x64(False):
+        student = lg.LinearRNN(*narrow)
+        bring = {
+            "network": lambda: lg.LinearRNN(np.ones((1, 1)), *narrow[1:]),
+            "modes": lambda: lg.aligned_network(lg.Mode(np.ones(1), np.ones(1), np.zeros(1))),
+            "rule": lambda: lg.expected_update(lg.EProp(np.ones((1, 1))), student, student),
+            "network from a file": lambda: pickle.loads(stored),
+        }
+        for name, call in bring.items():
+            with pytest.warns(UserWarning, match="cut from float64 to float32") as found:
+                call()
+            assert {w.filename for w in found} == {__file__}, name
+            assert len(found) == 1, name
+        lg.expected_update(lg.EProp(np.ones((1, 1), np.float32)), student, student)  # warns of nothing
+
+
+def test_a_pickled_network_is_the_same():
+    for read in (pickle.loads(pickle.dumps(network(STUDENT))), copy.deepcopy(network(STUDENT))):
+        for one, other in zip(matrices(read), STUDENT, strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from localgrad.models.linear import LinearRNN, as_float_array
+from localgrad.checks import check_count, warn_if_cut
+from localgrad.models.linear import LinearRNN, as_float_array, as_keys
 
 
 class Mode(NamedTuple):
@@ -40,7 +41,9 @@ class Frames(NamedTuple):
 
 def random_frames(output: int, hidden: int, input: int, *, key: PRNGKeyArray) -> Frames:
     """Frames drawn uniformly (Haar measure) from the orthogonal groups of the three sizes."""
-    keys = jax.random.split(key, 3)
+    for name, size in (("output", output), ("hidden", hidden), ("input", input)):
+        check_count(name, size, most=2**15)
+    keys = jax.random.split(as_keys(key), 3)
     return Frames(*(jax.random.orthogonal(k, n) for k, n in zip(keys, (output, hidden, input), strict=True)))
 
 
@@ -51,25 +54,40 @@ def aligned_network(modes: Mode, frames: Frames | None = None) -> LinearRNN:
 
     **Arguments:**
 
-    - `modes`: `Mode` of three arrays of shape `"modes"`, `|w| < 1`.
+    - `modes`: `Mode`, or a tuple, of three arrays of one length, shape `"modes"`, or of numbers; `|w| < 1`.
     - `frames`: `Frames`, each at least as large as the number of modes; by default identities of just that size.
 
-    **Raises:** `ValueError` where a frame is smaller than the number of modes.
+    **Raises:** `ValueError` for lengths that differ, `|w| ≥ 1`, what is no real number, and a frame smaller than the
+    number of modes.
 
     Source: docs/theory.md, section 4 (data alignment).
 
     >>> aligned_network(Mode(a=[1.0, 2.0], b=[1.0, 1.0], w=[0.5, 0.25])).W.tolist()
     [[0.5, 0.0], [0.0, 0.25]]
     """
-    a, b, w = (as_float_array(np.atleast_1d(x) if np.isscalar(x) else x) for x in modes)
+    a, b, w = _checked_modes(modes)
     frames = Frames(*3 * (jnp.eye(a.shape[-1], dtype=a.dtype),)) if frames is None else frames
     U, P, V = frames
     return LinearRNN(_in_frames(U, a, P), _in_frames(P, w, P), _in_frames(P, b, V))
 
 
+def _checked_modes(modes: Any) -> tuple[Array, Array, Array]:
+    """`a`, `b` and `w` as arrays of one shape, with an axis of modes."""
+    if not isinstance(modes, tuple | list) or len(modes) != 3:
+        raise ValueError(f"modes is a {type(modes).__name__}; give a localgrad.Mode of three arrays a, b and w")
+    warn_if_cut("an array of modes", *modes)
+    a, b, w = (jnp.atleast_1d(as_float_array(x, f"modes' {name}")) for x, name in zip(modes, "abw", strict=True))
+    if not a.shape == b.shape == w.shape:
+        raise ValueError(f"a, b and w of the modes have shapes {a.shape}, {b.shape} and {w.shape}; give one length")
+    if not isinstance(w, jax.core.Tracer) and not np.all(np.abs(w) < 1):
+        raise ValueError(f"a mode's w must lie between −1 and 1; the largest |w| given is {np.abs(w).max():g}")
+    return a, b, w
+
+
 def align_matrix(diagonal: Any, frames: Frames) -> Float[Array, "output hidden"]:
     """`U R̄ Pᵀ`: a readout or feedback matrix with the given diagonal in the given frames."""
-    return _in_frames(frames.U, as_float_array(diagonal), frames.P)
+    warn_if_cut("the diagonal", diagonal)
+    return _in_frames(frames.U, as_float_array(diagonal, "the diagonal"), frames.P)
 
 
 def _in_frames(left: Array, diagonal: Array, right: Array) -> Array:

@@ -6,7 +6,7 @@ A network `h_{t+1} = W h_t + B x_t`, `y_{t+1} = A h_{t+1}`, `h_0 = 0`, driven by
 Everything here is a pytree of arrays: batches are leading axes, made by `jax.vmap`.
 """
 
-import warnings
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -14,6 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from localgrad.checks import check_count, warn_if_cut
+from localgrad.rules.numbers import as_numbers
+
+# Numbers that a network or a response may hold, 16 GiB in float64.
+_LARGEST_SIZE = 2**31
 
 
 class LinearRNN(eqx.Module):
@@ -27,7 +33,8 @@ class LinearRNN(eqx.Module):
     - `W`: recurrent weights, shape `"hidden hidden"`, dimensionless.
     - `B`: input weights, shape `"hidden input"`, dimensionless.
 
-    **Raises:** `ValueError` where the three shapes do not fit together.
+    **Raises:** `ValueError` where the three shapes do not fit together, where one is empty, and for what is no array of
+    real numbers.
 
     Source: docs/theory.md, section 1.
     """
@@ -37,9 +44,15 @@ class LinearRNN(eqx.Module):
     B: Float[Array, "hidden input"]
 
     def __init__(self, A: Any, W: Any, B: Any):
-        _warn_if_truncated(A, W, B)
-        self.A, self.W, self.B = (as_float_array(x) for x in (A, W, B))
+        warn_if_cut("a matrix of the network", A, W, B)
+        self.A, self.W, self.B = (as_float_array(x, name) for x, name in ((A, "A"), (W, "W"), (B, "B")))
         _check_shapes(self.A.shape, self.W.shape, self.B.shape)
+
+    def __reduce__(self) -> Any:
+        """Pickled as NumPy's arrays, so that what is read in a process of 32 bits is cut with a warning."""
+        if not all(isinstance(x, jax.Array | np.ndarray) for x in self.matrices):
+            return super().__reduce__()
+        return LinearRNN, tuple(map(np.asarray, self.matrices))
 
     @property
     def matrices(self) -> tuple[Array, Array, Array]:
@@ -53,21 +66,16 @@ class LinearRNN(eqx.Module):
         return output, hidden, self.B.shape[-1]
 
 
-def as_float_array(value: Any) -> Array:
-    """An array of JAX's floating-point numbers."""
-    array = jnp.asarray(value)
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
-
-
-def _warn_if_truncated(*values: Any) -> None:
-    """Say once a place that float64 input is about to be computed in float32."""
-    wide = any(getattr(value, "dtype", None) == np.float64 for value in values)
-    if wide and not jax.config.read("jax_enable_x64"):
-        warnings.warn(
-            "float64 weights are cut to float32 because JAX runs in 32 bits; for exact results "
-            "call jax.config.update('jax_enable_x64', True) first",
-            stacklevel=4,
-        )
+def as_float_array(value: Any, what: str = "the matrix") -> Array:
+    """An array of JAX's floating-point numbers; `ValueError` naming `what` for what holds no real numbers."""
+    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(value)):
+        array = jnp.asarray(value)
+        return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    numbers = as_numbers(value, what)
+    kind = getattr(numbers, "dtype", np.dtype(float)).kind
+    if not isinstance(numbers, int | float | np.ndarray | jax.Array) or kind == "O":
+        raise ValueError(f"{what} is {str(value)[:40]}; give a number or an array of numbers")
+    return jnp.asarray(numbers, None if hasattr(numbers, "dtype") else float)
 
 
 def _check_shapes(A: tuple[int, ...], W: tuple[int, ...], B: tuple[int, ...]) -> None:
@@ -75,6 +83,10 @@ def _check_shapes(A: tuple[int, ...], W: tuple[int, ...], B: tuple[int, ...]) ->
         raise ValueError(
             f"A, W and B must be matrices and W square, got shapes {A}, {W} and {B}; "
             "a single mode is LinearRNN([[a]], [[w]], [[b]])"
+        )
+    if 0 in (A[-2], W[-1], B[-1]):
+        raise ValueError(
+            f"A, W and B have shapes {A}, {W} and {B}; a network needs an output, a hidden unit and an input at least"
         )
     if A[-1] != W[-1] or B[-2] != W[-1]:
         raise ValueError(
@@ -93,8 +105,10 @@ def markov_parameters(network: LinearRNN, num_lags: int) -> Float[Array, "lags o
     Source: Kailath, *Linear Systems* (1980), section 2.2.
     """
 
-    if num_lags < 1:
-        raise ValueError(f"num_lags must be a whole number of at least 1, got {num_lags!r}")
+    check_count("num_lags", num_lags)
+    output, _, input = network.sizes
+    if num_lags * output * input > _LARGEST_SIZE:
+        raise ValueError(f"{num_lags} lags of {output} × {input} numbers do not fit into memory; ask for fewer lags")
 
     def next_lag(columns: Array, _: None) -> tuple[Array, Array]:
         return network.W @ columns, network.A @ columns
@@ -124,12 +138,19 @@ def conserved_quantity(network: LinearRNN) -> Float[Array, "hidden hidden"]:
 def spectral_radius(W: Any) -> float:
     """The largest modulus of an eigenvalue of `W` (shape `"hidden hidden"`); needs values, not tracers.
 
+    **Raises:** `ValueError` for what is no square matrix of finite real numbers.
+
     >>> spectral_radius([[0.5, 1.0], [0.0, -0.9]])
     0.9
     """
-    values = np.asarray(W, dtype=np.float64)
-    if values.ndim != 2 or values.shape[0] != values.shape[1]:
-        raise ValueError(f"W has shape {values.shape}, but must be a square matrix; pass one network's W")
+    if isinstance(W, jax.core.Tracer):
+        raise ValueError("W is traced by JAX, and its eigenvalues not known yet; call this outside jit, grad and vmap")
+    numbers = as_numbers(W, "W")
+    if np.ndim(numbers) != 2 or len(numbers) == 0 or np.shape(numbers)[0] != np.shape(numbers)[1]:
+        raise ValueError(f"W has shape {np.shape(numbers)}, but must be a square matrix; pass one network's W")
+    values = np.asarray(numbers, dtype=np.float64)
+    if not np.all(np.isfinite(values)):
+        raise ValueError("W has an entry that is not finite, so it has no spectral radius; give finite numbers")
     return float(np.abs(np.linalg.eigvals(values)).max())
 
 
@@ -142,33 +163,77 @@ def random_network(
     scale: float = 1.0,
     spectral_radius: float | None = None,
 ) -> LinearRNN:
-    """A network with independent Gaussian weights.
+    """A network with independent Gaussian weights, or a batch of them.
 
     Entries have standard deviation `scale / √hidden` in `A` and `W` and `scale / √input` in `B`.
 
     **Arguments:**
 
     - `output`, `hidden`, `input`: sizes, positive whole numbers.
-    - `key`: a JAX random key.
-    - `scale`: multiplies every weight, dimensionless.
-    - `spectral_radius`: if given, `W` is rescaled to it (in `[0, 1)` for an infinite horizon).
+    - `key`: a JAX random key, of the new kind (`jax.random.key`) or the old (`jax.random.PRNGKey`); or an array of
+        keys, such as `jax.random.split` gives, for a batch with the same leading axes.
+    - `scale`: multiplies every weight, a finite number, dimensionless.
+    - `spectral_radius`: if given, each `W` is rescaled to it (in `[0, 1)` for an infinite horizon).
 
     **Returns:** a `LinearRNN`.
+
+    **Raises:** `ValueError` for values outside these domains.
+
+    >>> random_network(1, 3, 2, key=jax.random.split(jax.random.key(0), 5)).W.shape
+    (5, 3, 3)
     """
-    if min(output, hidden, input) < 1:
-        raise ValueError(f"sizes must be at least 1, got {output} outputs, {hidden} hidden units, {input} inputs")
-    if spectral_radius is not None and not spectral_radius >= 0:
-        raise ValueError(f"spectral_radius must not be negative, got {spectral_radius}")
+    for name, size in (("output", output), ("hidden", hidden), ("input", input)):
+        check_count(name, size)
+    if hidden * (output + hidden + input) > _LARGEST_SIZE:
+        raise ValueError(
+            f"a network of {output} × {hidden} × {input} units does not fit into memory; give smaller sizes"
+        )
+    _check_scales(scale, spectral_radius)
+    keys = as_keys(key)
+    draw = partial(_draw, (output, hidden, input), scale, spectral_radius)
+    for _ in range(keys.ndim):
+        draw = jax.vmap(draw)
+    return draw(keys)
+
+
+def as_keys(key: Any) -> PRNGKeyArray:
+    """Random keys of the new kind, from keys of either kind; `ValueError` for anything else."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return key
+    if dtype == np.uint32 and key.ndim > 0:
+        try:
+            return jax.random.wrap_key_data(jnp.asarray(key))
+        except (TypeError, ValueError):
+            pass
+    raise ValueError(f"key must be a JAX random key, such as jax.random.key(0); got {str(key)[:40]}")
+
+
+def _check_scales(scale: Any, spectral_radius: Any) -> None:
+    for name, value in (("scale", scale), ("spectral_radius", spectral_radius)):
+        if isinstance(value, jax.core.Tracer) or (name == "spectral_radius" and value is None):
+            continue
+        number = as_numbers(value, name)
+        if np.ndim(number) != 0 or number is None or not np.isfinite(float(number)):
+            raise ValueError(f"{name} must be one finite number, got {value!r}")
+        if name == "spectral_radius" and number < 0:
+            raise ValueError(f"spectral_radius must not be negative, got {value}")
+    if not isinstance(scale, jax.core.Tracer) and scale == 0 and spectral_radius is not None:
+        raise ValueError("scale is 0, so W has no spectral radius to change; leave spectral_radius out")
+
+
+def _draw(sizes: tuple[int, int, int], scale: Any, spectral_radius: Any, key: PRNGKeyArray) -> LinearRNN:
+    output, hidden, input = sizes
     key_a, key_w, key_b = jax.random.split(key, 3)
-    W = _normal(key_w, (hidden, hidden), scale / np.sqrt(hidden))
+    W = _normal(key_w, (hidden, hidden), scale / hidden**0.5)
     if spectral_radius is not None:
         W = W * (spectral_radius / jnp.abs(jnp.linalg.eigvals(W)).max())
-    A = _normal(key_a, (output, hidden), scale / np.sqrt(hidden))
-    B = _normal(key_b, (hidden, input), scale / np.sqrt(input))
+    A = _normal(key_a, (output, hidden), scale / hidden**0.5)
+    B = _normal(key_b, (hidden, input), scale / input**0.5)
     return LinearRNN(A, W, B)
 
 
-def _normal(key: PRNGKeyArray, shape: tuple[int, int], deviation: float) -> Array:
+def _normal(key: PRNGKeyArray, shape: tuple[int, int], deviation: Any) -> Array:
     """The numbers of `jax.random.normal`, times their standard deviation, from one program for many shapes.
 
     JAX compiles one for each, slowly. A long array begins with the numbers of a short one
