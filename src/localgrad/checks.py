@@ -62,6 +62,11 @@ def warn_if_cut(what: str, *values: Any) -> None:
         )
 
 
+def warn(message: str) -> None:
+    """Warn, with the line of the user's that led here."""
+    warnings.warn(message, stacklevel=_level_of_caller())
+
+
 def _level_of_caller() -> int:
     """The `stacklevel` of the first line outside this package, JAX, NumPy and equinox: the user's."""
     frame, level = sys._getframe(1), 0

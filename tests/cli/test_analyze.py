@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import warnings
 
 import jax
 import numpy as np
@@ -228,13 +229,11 @@ def test_networks_that_are_refused(tmp_path):
     np.savez("mute.npz", A=np.zeros((2, 4)), W=W, B=np.eye(4))
     refused("--teacher", "mute.npz", words=["every mode", "a* b* = 0", "give a teacher"])
     refused("--teacher", "W.npy", "--figure", "modes.pdf", words=["'modes.pdf'", ".png or .svg"])
-    np.save("directed.npy", W + np.triu(np.full((4, 4), 0.01), 1))
-    refused("--teacher", "directed.npy", "--figure", "modes.png", words=["--figure modes.png", "leave it out"])
     refused("--teacher", "W.npy", "--figure", "nowhere/modes.png", words=["nowhere/modes.png", "does not exist"])
     refused(
         "--teacher", "W.npy", "--rule", "rflo", "--feedback", 0, "--decay", 0.5, words=["--feedback 0", "other than 0"]
     )
-    assert {path.name for path in tmp_path.iterdir()} == {"W.npy", "directed.npy", "unstable.npz", "mute.npz"}
+    assert {path.name for path in tmp_path.iterdir()} == {"W.npy", "unstable.npz", "mute.npz"}
 
 
 # --- aligned_modes ---------------------------------------------------------------------------------------------------
@@ -322,3 +321,28 @@ def test_a_subject_of_a_stack():
     document = analyze("--teacher", "stack.npy", "--subject", 1)
     np.testing.assert_allclose([mode["w_star"] for mode in document["modes"]], w, atol=TIGHT)
     refused("--teacher", "1,1,0.8", "--subject", 0, words=["--subject is for the matrix of a file"])
+
+
+def test_a_directed_network_has_a_figure_and_names_what_comes_next():
+    W, _ = symmetric()
+    np.save("directed.npy", W + np.triu(np.full((4, 4), 0.01), 1))
+    result = run("analyze", "--teacher", "directed.npy", "--spectral-radius", 0.9, "--figure", "plane.svg")
+    assert result.exit_code == 0
+    command = "localgrad train --rule rflo --decay 0.5 --teacher directed.npy --spectral-radius 0.9"
+    assert command in result.stdout
+    assert "Figure: plane.svg" in result.stdout
+    assert "RFLO: F = " in result.stdout  # a drawn matrix
+    assert "RFLO: F = 1" not in result.stdout
+    with open("plane.svg") as stream:
+        assert "<svg" in stream.read()
+    trained = run(*command.split()[1:], "--steps", 2, "--json")
+    assert trained.exit_code == 0
+
+
+def test_a_warning_is_one_line():
+    np.savetxt("W.csv", [[np.nan, 0.5], [0.5, np.nan]], delimiter=",")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        result = run("analyze", "--teacher", "W.csv", "--json")
+    assert result.stderr == "warning: the 2 missing entries on the diagonal of W are read as 0\n"
+    assert json.loads(result.stdout)["aligned"]

@@ -7,6 +7,7 @@ equations do not hold; what can still be said exactly is how far each rule's exp
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from localgrad.cli.base import check_finite
 from localgrad.models.aligned import Mode
 from localgrad.models.linear import LinearRNN, random_network, spectral_radius
 from localgrad.modes.fixed_points import fixed_points
@@ -39,6 +41,22 @@ def read_teacher(text: str, *, spectral_radius: float | None = None, **cleaning:
             raise ValueError(f"{options[0]} is for the matrix of a file, but teacher {text!r} is a mode; leave it out")
         return parse_mode_teacher(text)
     return load_teacher(text, spectral_radius=spectral_radius, **cleaning)
+
+
+def training_command(teacher: str, **options: Any) -> str:
+    """The command that trains a student on a teacher's file, read with the same options.
+
+    >>> training_command("brain.csv", spectral_radius=0.9, symmetrize=False, missing=None)
+    'localgrad train --rule rflo --decay 0.5 --teacher brain.csv --spectral-radius 0.9 --no-symmetrize'
+    """
+    words = ["localgrad", "train", "--rule", "rflo", "--decay", "0.5", "--teacher", teacher]
+    for name, value in options.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None:
+            words += [f"--{option}", str(value)]
+    return shlex.join(words)
 
 
 def analyze_mode(rule: Rule, teacher: Mode) -> dict[str, Any]:
@@ -84,8 +102,7 @@ def analyze_network(rules: Sequence[Rule], teacher: LinearRNN, figure: Path | No
         with np.errstate(all="ignore"):  # what overflows is refused below
             modes, _ = aligned_modes(teacher)
     except ValueError as reason:
-        others = {"aligned": False, "reason": str(reason), "num_students": NUM_STUDENTS}
-        return document | others | {"cosines": _cosines(rules, teacher)}
+        return document | {"aligned": False, "reason": str(reason)} | _direction_table(rules, teacher, figure)
     return document | {"aligned": True} | _mode_table(rules, modes, figure)
 
 
@@ -119,27 +136,66 @@ def _mode_table(rules: Sequence[Rule], modes: Mode, figure: Path | None) -> dict
     return {"modes": rows, "silent_modes": silent, "figure": None if figure is None else str(figure)}
 
 
-def _cosines(rules: Sequence[Rule], teacher: LinearRNN) -> list[dict[str, Any]]:
-    """Cosine of each rule's exact update with BPTT's, over random students of the teacher's sizes.
+def _direction_table(rules: Sequence[Rule], teacher: LinearRNN, figure: Path | None) -> dict[str, Any]:
+    data = _directions(rules, teacher)
+    rows = [
+        {"rule": name, "mean": float(x.mean()), "min": float(x.min()), "max": float(x.max())}
+        for name, x in zip(data.rule_name.values.tolist(), data.cosine.values, strict=True)
+    ]
+    check_finite(rows, "this teacher")
+    if figure is not None:
+        from localgrad.figures.directions import draw_directions
+        from localgrad.figures.plotting import save_figure, style
 
-    A scalar feedback `â` has no meaning without modes; the fixed feedback is random, of the readout's size.
-    """
-    output, hidden, input = teacher.sizes
-    found: dict[str, list[float]] = {rule.name: [] for rule in rules}
-    for seed in range(NUM_STUDENTS):
-        student_key, feedback_key = jax.random.split(jax.random.key(seed))
-        student = random_network(output, hidden, input, key=student_key, spectral_radius=0.8)
-        # Non-normal matrices have diagonals above their spectral radius, where e-prop's traces would not decay.
-        student = LinearRNN(student.A, student.W / max(1.0, float(abs(student.W.diagonal()).max()) / 0.8), student.B)
-        R = jax.random.normal(feedback_key, (output, hidden)) / np.sqrt(hidden)
-        reference = _flat(expected_update(BPTT(), student, teacher))
-        for rule in rules:
-            fixed = rule if rule.feedback.fixed is None else rule.with_feedback(R)
-            update = _flat(expected_update(fixed, student, teacher))
-            with np.errstate(all="ignore"):  # what is not finite is refused before it is shown
-                cosine = update @ reference / (np.linalg.norm(update) * np.linalg.norm(reference))
-            found[rule.name].append(float(cosine))
-    return [{"rule": name, "mean": float(np.mean(x)), "min": min(x), "max": max(x)} for name, x in found.items()]
+        with style():
+            drawn = draw_directions(data)
+        save_figure(drawn, figure)
+    described = [_with_drawn_feedback(rule, teacher, 0).describe() for rule in rules]
+    written = None if figure is None else str(figure)
+    return {"rules": described, "num_students": NUM_STUDENTS, "cosines": rows, "figure": written}
+
+
+def _directions(rules: Sequence[Rule], teacher: LinearRNN) -> Any:
+    """A dataset of the cosines of each rule's exact update with BPTT's, and of the eigenvalues of `W`."""
+    import xarray as xr
+
+    from localgrad.reproduction.axes import rule_axis
+
+    cosines = np.array([_cosines(rules, teacher, seed) for seed in range(NUM_STUDENTS)]).T
+    values = np.linalg.eigvals(np.asarray(teacher.W, np.float64))
+    about = {
+        "cosine": "cosine of the rule's exact expected update of W and B with BPTT's",
+        "real_part": "real part of an eigenvalue of the teacher's W",
+        "imaginary_part": "imaginary part of an eigenvalue of the teacher's W",
+    }
+    arrays = {"cosine": (("rule", "student"), cosines), "real_part": ("eigenvalue", values.real),
+              "imaginary_part": ("eigenvalue", values.imag)}  # fmt: skip
+    described = {name: (*array, {"long_name": about[name], "units": "1"}) for name, array in arrays.items()}
+    return xr.Dataset(described, rule_axis(rules))
+
+
+def _cosines(rules: Sequence[Rule], teacher: LinearRNN, seed: int) -> list[float]:
+    """Cosine of each rule's exact update with BPTT's, for a random student of the teacher's sizes."""
+    student = random_network(*teacher.sizes, key=_keys(seed)[0], spectral_radius=0.8)
+    # Non-normal matrices have diagonals above their spectral radius, where e-prop's traces would not decay.
+    student = LinearRNN(student.A, student.W / max(1.0, float(abs(student.W.diagonal()).max()) / 0.8), student.B)
+    reference = _flat(expected_update(BPTT(), student, teacher))
+    updates = [_flat(expected_update(_with_drawn_feedback(rule, teacher, seed), student, teacher)) for rule in rules]
+    with np.errstate(all="ignore"):  # what is not finite is refused before it is shown
+        return [float(x @ reference / (np.linalg.norm(x) * np.linalg.norm(reference))) for x in updates]
+
+
+def _with_drawn_feedback(rule: Rule, teacher: LinearRNN, seed: int) -> Rule:
+    """A rule with a random feedback of the readout's size for its scalar `â`, which has no meaning without modes."""
+    if rule.feedback.fixed is None:
+        return rule
+    output, hidden, _ = teacher.sizes
+    return rule.with_feedback(jax.random.normal(_keys(seed)[1], (output, hidden)) / np.sqrt(hidden))
+
+
+def _keys(seed: int) -> Any:
+    """The keys of a student and of its feedback."""
+    return jax.random.split(jax.random.key(seed))
 
 
 def _flat(update: LinearRNN) -> np.ndarray:

@@ -34,7 +34,8 @@ def analyze(
     missing: MissingOption = None,
     subject: SubjectOption = None,
     figure: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw a network's modes into this file (.png or .svg).")
+        Path | None, typer.Option(metavar="FILE", help="Draw a network's modes, or its eigenvalues and these cosines, "
+                     "into this file (.png or .svg).")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -60,9 +61,8 @@ def analyze(
     if rules is None:
         feedback, decay = 1.0 if feedback is None else feedback, 0.5 if decay is None else decay
     chosen = make_rules(rules or ["bptt", "tbptt", "rflo"], feedback=feedback, decay=decay, lags=lags)
-    found = work.read_teacher(
-        teacher, spectral_radius=spectral_radius, symmetrize=symmetrize, missing=missing, subject=subject
-    )
+    reading: dict[str, Any] = {"symmetrize": symmetrize, "missing": missing, "subject": subject}
+    found = work.read_teacher(teacher, spectral_radius=spectral_radius, **reading)
     if isinstance(found, Mode):
         if figure is not None:
             raise ValueError(
@@ -74,10 +74,8 @@ def analyze(
         }
     else:
         document = {"teacher": teacher, **work.analyze_network(chosen, found, figure)}
-        if figure is not None and not document["aligned"]:
-            raise ValueError(
-                f"--figure {figure} shows modes, but teacher {teacher!r} has none ({document['reason']}); leave it out"
-            )
+        if not document["aligned"]:
+            document["next"] = work.training_command(teacher, spectral_radius=spectral_radius, **reading)
     check_finite(document, "this teacher")
     if as_json:
         print_json(document)

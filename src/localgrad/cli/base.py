@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import warnings
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,7 +32,9 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            result = super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                result = super().invoke(ctx)
             flush_output()
             return result
         except KeyboardInterrupt as interruption:
@@ -78,6 +81,10 @@ def make_console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.secho("warning: " + " ".join(str(message).split()), fg="yellow", err=True)
 
 
 def _print_error(message: str) -> None:

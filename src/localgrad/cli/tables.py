@@ -69,6 +69,10 @@ def _print_cosines(console: Console, document: dict[str, Any]) -> None:
     for row in document["cosines"]:
         table.add_row(row["rule"], f"{row['mean']:.4f}", f"{row['min']:.4f}", f"{row['max']:.4f}")
     console.print(table)
+    if document["figure"]:
+        console.print(f"Figure: {document['figure']}", soft_wrap=True)
+    console.print("Without modes there are no rates. How a rule learns this network shows in training:")
+    console.print(f"  {document['next']}", soft_wrap=True)
 
 
 def _print_headline(console: Console, document: dict[str, Any]) -> None:

@@ -6,10 +6,11 @@ said in a warning. Limits: a matrix at a time.
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal
 
 import numpy as np
+
+from localgrad.checks import warn
 
 Missing = Literal["refuse", "zero", "drop"]
 
@@ -38,7 +39,7 @@ def fill_missing(W: np.ndarray, missing: Missing | None = None) -> np.ndarray:
         return _without_missing_units(np.where(absent & ~off_diagonal, 0.0, W), off_diagonal)
     diagonal = np.diagonal(W)
     if not off_diagonal.any() and np.all(np.isnan(diagonal) | (diagonal == 0)):
-        warnings.warn(f"the {absent.sum()} missing entries on the diagonal of W are read as 0", stacklevel=2)
+        warn(f"the {absent.sum()} missing entries on the diagonal of W are read as 0")
         return np.where(absent, 0.0, W)
     i, j = np.argwhere(absent)[0]
     plural = "y is" if absent.sum() == 1 else "ies are"
@@ -57,7 +58,7 @@ def _without_missing_units(W: np.ndarray, absent: np.ndarray) -> np.ndarray:
     if len(kept) == 0:
         raise ValueError("every region misses an entry, so none is left; read them as 0 with --missing zero")
     count = len(W) - len(kept)
-    warnings.warn(f"{count} of {len(W)} regions are left out, since entries of theirs are missing", stacklevel=3)
+    warn(f"{count} of {len(W)} regions are left out, since entries of theirs are missing")
     return W[np.ix_(kept, kept)]
 
 
