@@ -99,7 +99,7 @@ def _widened(value: Any) -> Any:
     if isinstance(value, jax.Array):
         return value.astype(jnp.promote_types(value.dtype, jnp.float32))
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f":
-        return value.astype(np.promote_types(value.dtype, np.float64))
+        return value.astype(np.promote_types(value.dtype, np.float64), copy=False)
     return value
 
 

@@ -172,22 +172,25 @@ def _classify(batch, lanes, digits):
     """
     n = len(lanes)
     for i in range(n):
-        a, b, w = get3(batch, row.STATE, n, i)
-        fa, fb, fw = get3(batch, row.VELOCITY, n, i)
-        status, relative_loss = batch[row.STATUS * n + i], batch[row.LOSS * n + i] / batch[row.SMALL * n + i]
         fastest = 0.0
         for k in range(9):
             fastest = larger(abs(batch[(row.JACOBIAN + k) * n + i]), fastest)
         trace, minors = invariants(batch, n, i, 1 / (fastest + TINY))
+        batch[row.STAGE * n + i], batch[(row.STAGE + 1) * n + i] = trace, minors
+        batch[(row.STAGE + 2) * n + i] = batch[row.LOSS * n + i] / batch[row.SMALL * n + i] * CONVERGED_LOSS
+    for i in range(n):
+        point, velocities = get3(batch, row.STATE, n, i), get3(batch, row.VELOCITY, n, i)
+        trace, minors, relative_loss = get3(batch, row.STAGE, n, i)
         phi0, phi1, mu0, mu1 = get4(batch, row.RULE, n, i)
-        f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
-        c, w_star = batch[row.C * n + i], batch[row.W_STAR * n + i]
-        loss_now, speed = relative_loss * CONVERGED_LOSS, abs(fa) + abs(fb) + abs(fw)
-        outcome = outcome_at((a, b, w), (c, w_star), (f, phi1), loss_now, speed, (trace, minors))
-        left = room(w, m, w_star, digits)
-        at_edge = (left < ROUNDING_EDGE) | ((left < EDGE) & (w * fw > 0))
-        hit = (status == row.STUCK) & (batch[row.TIME * n + i] > 0) & at_edge
-        batch[row.VERDICT * n + i] = DIVERGED if (status == row.DIVERGING) | hit else outcome
+        f, m = rule_terms(point[0], point[2], phi0, phi1, mu0, mu1)
+        c, w_star, status = batch[row.C * n + i], batch[row.W_STAR * n + i], batch[row.STATUS * n + i]
+        speed = abs(velocities[0]) + abs(velocities[1]) + abs(velocities[2])
+        outcome = float(outcome_at(point, (c, w_star), (f, phi1), relative_loss, speed, (trace, minors)))
+        if status == row.STUCK and batch[row.TIME * n + i] > 0:
+            left = room(point[2], m, w_star, digits)
+            if left < ROUNDING_EDGE or (left < EDGE and point[2] * velocities[2] > 0):
+                outcome = DIVERGED
+        batch[row.VERDICT * n + i] = DIVERGED if status == row.DIVERGING else outcome
 
 
 @kernel
