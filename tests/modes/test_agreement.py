@@ -47,10 +47,10 @@ def ends(rule, start, teacher):
     return both
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(60, marks=pytest.mark.slow)])
-def test_both_engines_agree_on_every_problem(count):
+@pytest.mark.parametrize(("count", "rules"), [(6, RULES[1::2]), pytest.param(60, RULES, marks=pytest.mark.slow)])
+def test_both_engines_agree_on_every_problem(count, rules):
     seen = set()
-    for k, rule in enumerate(RULES):
+    for k, rule in enumerate(rules):
         for single, many in ends(rule, *problems(count, k)):
             assert single == many
             seen.add(many)
