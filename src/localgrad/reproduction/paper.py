@@ -225,8 +225,8 @@ STATEMENTS = (
         "BPTT converges in every one of 20 runs.",
         "convergence counts",
         ("rank.bptt-converges",),
-        "It gets below 5 % of a silent student's loss in {rank.full-least:.0f} of {rank.runs:.0f} runs or more with each of "
-        "{rank.teachers:.0f} teachers.",
+        "It gets below 5 % of a silent student's loss in {rank.full-least:.0f} of {rank.runs:.0f} runs or "
+        "more with each of {rank.teachers:.0f} teachers.",
         findings=("real-teachers.bptt-fastest",),
     ),
     Statement(

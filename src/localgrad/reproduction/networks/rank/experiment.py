@@ -56,8 +56,12 @@ def claims(data: xr.Dataset) -> list[Claim]:
             data["rank"].isel(rule=-1).sel(change="W").max(),
             tolerance=0,
         ),
-        *_order("rank.order", "in exact learning", second),
-        *_order("rank.sampled", "in sampled training", data.sampled_singular_values.isel(index=1).median("sampled")),
+        *_order(("rank.order-bptt", "rank.order-eprop", "rank.order-tbptt"), "in exact learning", second),
+        *_order(
+            ("rank.sampled-bptt", "rank.sampled-eprop", "rank.sampled-tbptt"),
+            "in sampled training",
+            data.sampled_singular_values.isel(index=1).median("sampled"),
+        ),
         Claim.at_least(
             "rank.diverges",
             "new: measured",
@@ -75,26 +79,26 @@ def claims(data: xr.Dataset) -> list[Claim]:
     ]
 
 
-def _order(id: str, how: str, second: xr.DataArray) -> list[Claim]:
+def _order(ids: tuple[str, str, str], how: str, second: xr.DataArray) -> list[Claim]:
     """BPTT, e-prop with either feedback, tBPTT(1), RFLO: each above the next by the median of σ₂/σ₁."""
     bptt, *eprops, tbptt, rflo = second.values
     return [
         Claim.at_least(
-            f"{id}-bptt",
+            ids[0],
             "paper, rank",
             f"BPTT learns more dimensions than e-prop with either feedback, {how} (ratio of median σ₂/σ₁)",
             1,
             bptt / max(eprops),
         ),
         Claim.at_least(
-            f"{id}-eprop",
+            ids[1],
             "paper, rank",
             f"e-prop learns more dimensions than tBPTT(1), {how} (the same ratio)",
             1,
             min(eprops) / tbptt,
         ),
         Claim.at_least(
-            f"{id}-tbptt",
+            ids[2],
             "paper, rank",
             f"tBPTT(1) learns more dimensions than RFLO, whose σ₂ is rounding, {how} (its median σ₂/σ₁ minus RFLO's)",
             1e-6,
