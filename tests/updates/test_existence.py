@@ -127,6 +127,14 @@ def test_credit_that_grows_as_states_vanish(reach):
     np.testing.assert_allclose(update.W, w / ((1 - m * w) * (1 - w**2)), rtol=1e-10)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-200, 1e-300])
+def test_tiny_recurrence_and_huge_decay(scale):
+    """Squares of `w` are no numbers, but `m w = 0.5` is."""
+    student, teacher = lg.LinearRNN([[1.0]], [[0.5 * scale]], [[1.0]]), lg.LinearRNN([[0.0]], [[0.0]], [[1.0]])
+    update = lg.expected_update(lg.RFLO([[1.0]], 1 / scale), student, teacher, method="doubling")
+    np.testing.assert_allclose(update.B, 2.0, rtol=1e-12)
+
+
 def test_the_estimate_without_eigenvalues():
     student, teacher = of_radius(STUDENT, 0.8), of_radius(TEACHER, 0.6)
     for rule, expected in ((lg.BPTT(), 0.8), (lg.TruncatedBPTT(2), 0.8), (lg.RFLO(FEEDBACK, 1.2), 0.96)):

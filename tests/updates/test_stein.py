@@ -7,8 +7,8 @@ import pytest
 
 from localgrad.updates.stein import (
     factor,
+    first_power,
     is_elementwise,
-    operator_norm_bound,
     square,
     sum_all_lags,
     sum_first_lags,
@@ -62,13 +62,16 @@ def test_products_do_not_depend_on_the_form(M):
 
 
 @FORMS
-def test_the_norm_bound_is_one(M):
-    assert operator_norm_bound(M) >= np.linalg.norm(full(M), 2) * (1 - 1e-15)
-
-
-def test_the_norm_bound_does_not_underflow():
-    """The square of 1e-200 is 0 in float64; a bound of 0 would pass for a sum that has ended."""
-    assert operator_norm_bound(1e-200 * DENSE) > 1e-202
+@pytest.mark.parametrize("scale", [1.0, 1e-200, 1e150])
+def test_powers_and_the_bounds_of_their_norms(M, scale):
+    """The squares of 1e-200 and of 1e150 are no numbers of float64's; their logarithms are."""
+    power, exact = first_power(scale * M).normalized(), full(M)
+    for round in range(4):
+        shift = 2.0**round * np.log2(scale)
+        assert power.log2_bound >= np.log2(np.linalg.norm(exact, 2)) + shift - 1e-9
+        found = full(power.matrix) * 2.0 ** (float(power.exponent) - float(shift))
+        np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-12 * np.abs(exact).max())
+        power, exact = power.squared(), exact @ exact
 
 
 @FORMS

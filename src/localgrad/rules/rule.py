@@ -128,8 +128,8 @@ class Rule(Final, eqx.Module, final=True):
                 f"decay has shape {np.shape(decay)}, but the student {hidden} hidden units; "
                 "give one number, or one for each unit"
             )
-        self.feedback.check_numbers()
-        self.propagator.check_numbers()
+        Feedback.check_numbers(self.feedback)  # not as bound methods, which equinox makes slowly
+        Propagator.check_numbers(self.propagator)
         if self.terms:  # whose shapes only a trial can tell; the others' are known by now
             _check_shape(self.feedback, "feedback", (output, hidden), [(output, hidden)])
             square = (hidden, hidden)

@@ -62,8 +62,9 @@ def _advance(powers: _Matrices, sums: _Sums) -> _Sums:
 
     def carried(S: Array, right: Power) -> Array:
         hidden = S.shape[0]
-        left = Power(W[0].matrix[:hidden, :hidden], W[0].exponent) if powers.M is None else powers.M
-        return transpose_times(left.matrix, S) @ right.matrix * factor(left, right)
+        left = W[0] if powers.M is None else powers.M
+        M = left.matrix[:hidden, :hidden] if powers.M is None else left.matrix
+        return transpose_times(M, S) @ right.matrix * factor(left, right)
 
     def covariance(left: Power, Q: Array, right: Power) -> Array:
         return left.matrix @ Q @ right.matrix.mT * factor(left, right)

@@ -165,8 +165,10 @@ def _scale_out(student: LinearRNN, teacher: LinearRNN) -> tuple[tuple[LinearRNN,
 def _near_one(*matrices: Array) -> tuple[tuple[Array, ...], Array]:
     """Matrices over the power of 2 that brings the largest entry of all to about 1, and its exponent."""
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(jax.lax.stop_gradient(x))) for x in matrices]))
-    _, exponent = jnp.frexp(largest)
-    return tuple(_times_power_of_2(x, -exponent) for x in matrices), exponent
+    most = jnp.finfo(largest.dtype).maxexp - 2  # so that the power is a normal number
+    exponent = jnp.clip(jnp.frexp(largest)[1], -most, most)
+    scale = jnp.ldexp(jnp.ones((), largest.dtype), -exponent)
+    return tuple(x * scale for x in matrices), exponent
 
 
 def _times_power_of_2(x: Array, exponent: Array) -> Array:

@@ -61,8 +61,11 @@ def expected_loss(
     r"""The exact expected loss `½E‖ε_T‖²` (or its mean over the sequence), half the squared H2 norm for `T → ∞`.
 
     Arguments and errors as in `expected_update`; under `jax.jit` a loss that does not exist comes back as infinity.
-    Differentiable in both modes; BPTT's update is its gradient. For an infinite horizon it is a difference of
-    variances, with an absolute rounding error of about machine precision times the teacher's variance.
+    Differentiable in both modes; BPTT's update is its gradient.
+
+    Accuracy: for an infinite horizon the loss is a difference of variances. Its absolute rounding error is about machine
+    precision times the larger of the two networks' output variances, times `1/(1 − ρ)` for the larger spectral radius
+    `ρ`: of a student near the teacher, or near instability, correspondingly fewer digits of the loss are right.
 
     Source: docs/theory.md, sections 1 and 3.
 

@@ -31,7 +31,7 @@ def check_rule(rule: Rule, student: LinearRNN) -> None:
     """Raise the `ValueError` that says why a rule does not fit a student, which may have leading axes."""
     if not isinstance(rule, Rule):
         raise ValueError(f"rule is a {type(rule).__name__}, not a Rule; the order is rule, student, teacher")
-    rule.check_fits(student.A.shape[-2], student.W.shape[-1])
+    Rule.check_fits(rule, student.A.shape[-2], student.W.shape[-1])  # not bound, which equinox does slowly
     warn_if_cut("a matrix of the rule", *(x for x in jax.tree.leaves(rule) if getattr(x, "ndim", 0)))
 
 

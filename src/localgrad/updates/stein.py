@@ -32,23 +32,28 @@ class Power(NamedTuple):
 
     matrix: Array
     exponent: Array
+    largest: Array  # entry of the matrix, in modulus
 
     @property
     def log2_bound(self) -> Array:
-        """The binary logarithm of an upper bound of the spectral norm."""
-        return self.exponent + jnp.log2(operator_norm_bound(self.matrix))
+        """The binary logarithm of an upper bound of the spectral norm, which is size × largest entry."""
+        return self.exponent + jnp.log2(self.matrix.shape[-1] * self.largest)
+
+    def normalized(self) -> "Power":
+        """The same, with entries of about 1."""
+        _, shift = jnp.frexp(self.largest)
+        scale = jnp.ldexp(jnp.ones((), self.matrix.dtype), -shift)
+        return Power(self.matrix * scale, self.exponent + shift.astype(self.exponent.dtype), self.largest * scale)
 
     def squared(self) -> "Power":
-        """Its square, with entries of about 1."""
+        """Its square, with entries of about 1 if its own are."""
         matrix = square(self.matrix)
-        _, shift = jnp.frexp(jnp.max(jnp.abs(matrix)))
-        scale = jnp.ldexp(jnp.ones((), matrix.dtype), -shift)
-        return Power(matrix * scale, 2 * self.exponent + shift.astype(matrix.dtype))
+        return Power(matrix, 2 * self.exponent, jnp.max(jnp.abs(matrix))).normalized()
 
 
 def first_power(matrix: Array) -> Power:
     """The first power of a matrix: itself."""
-    return Power(matrix, jnp.zeros((), matrix.dtype))
+    return Power(matrix, jnp.zeros((), matrix.dtype), jnp.max(jnp.abs(matrix)))
 
 
 def factor(*powers: Power) -> Array:
@@ -82,15 +87,6 @@ def times(X: Array, M: Array) -> Array:
 def square(M: Array) -> Array:
     """`M²`, elementwise where `M` is diagonal."""
     return M * M if is_elementwise(M) else M @ M
-
-
-def operator_norm_bound(M: Array) -> Array:
-    """An upper bound of the spectral norm: exact for a diagonal `M`, size × largest entry for a dense one.
-
-    Not the Frobenius norm: its squares underflow to 0, and the powers of a divergent sum would seem to vanish.
-    """
-    largest = jnp.max(jnp.abs(M))
-    return largest if is_elementwise(M) else M.shape[-1] * largest
 
 
 def sum_all_lags(apply: Apply, contraction: Callable[[Any], Array], matrices: Any, X: Any) -> tuple[Any, Array]:
@@ -144,6 +140,7 @@ def _squared_smith(apply: Apply, contraction: Callable, powers: Any, X: Any) -> 
         powers = jax.tree.map(Power.squared, powers, is_leaf=_is_power)
         return S, powers, contraction(powers), rounds + 1
 
+    powers = jax.tree.map(Power.normalized, powers, is_leaf=_is_power)
     S, _, size, _ = jax.lax.while_loop(unfinished, double, (X, powers, contraction(powers), 0))
     return S, (size <= vanished).astype(size.dtype)
 
