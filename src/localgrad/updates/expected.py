@@ -63,7 +63,7 @@ def expected_loss(
     Arguments and errors as in `expected_update`; under `jax.jit` a loss that does not exist comes back as infinity.
     Differentiable in both modes; BPTT's update is its gradient.
 
-    Accuracy: for an infinite horizon the loss is a difference of variances. Its absolute rounding error is about machine
+    For an infinite horizon the loss is a difference of variances. Its absolute rounding error is about machine
     precision times the larger of the two networks' output variances, times `1/(1 − ρ)` for the larger spectral radius
     `ρ`: of a student near the teacher, or near instability, correspondingly fewer digits of the loss are right.
 
