@@ -22,13 +22,18 @@ from localgrad.learning.flow import LearningCurve, learn
 from localgrad.models.aligned import Mode, aligned_network, random_frames
 from localgrad.models.linear import LinearRNN, random_network
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
+from localgrad.reproduction.networks.emergent_alignment.describe import DESCRIBE
 from localgrad.reproduction.networks.emergent_alignment.modes import (
     ORTHONORMAL,
     draw_prediction,
+    prediction_checks,
     prediction_claims,
+    prediction_numbers,
     predictions,
+    sampled_predictions,
     table,
 )
+from localgrad.reproduction.networks.emergent_alignment.sampled import sampled_course
 from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
 from localgrad.rules.rule import Rule
 
@@ -54,6 +59,10 @@ class Parameters:
     num_snapshots: int = 41
     num_seeds: int = 20
     num_swept: int = 5
+    num_sampled: int = 5
+    learning_rate: float = 0.02
+    batch_size: int = 64
+    horizon: int = 30
     seed: int = 0
 
 
@@ -69,7 +78,20 @@ def compute(p: Parameters) -> xr.Dataset:
     control = Rule(orthonormal, p.decay, name=ORTHONORMAL)
     rules = [BPTT(), TruncatedBPTT(1), RFLO(R, p.decay), EProp(R), EProp(), control]
     curves = [_learn(rule, students, teacher, p) for rule in rules]
-    parts = [_along(curves), predictions(curves, R, decay=p.decay, aligned=p.aligned), _swept(curves, p)]
+    few = jax.tree.map(lambda x: x[: p.num_sampled], students)
+    trained = [BPTT(), TruncatedBPTT(1), Rule(orthonormal[: p.num_sampled], p.decay, name=ORTHONORMAL)]
+    courses = [
+        sampled_course(
+            rule, few, teacher, seed=p.seed, learning_rate=p.learning_rate, batch_size=p.batch_size, horizon=p.horizon,
+            num_steps=round(p.duration / p.learning_rate), save_every=round(p.duration / p.learning_rate / 100),
+        )
+        for rule in trained
+    ]  # fmt: skip
+    read = {"decay": p.decay, "aligned": p.aligned}
+    parts = [
+        _along(curves), predictions(curves, R, **read), sampled_predictions(courses, R[: p.num_sampled], **read),
+        _swept(curves, p),
+    ]  # fmt: skip
     return xr.merge(parts).assign_coords(rule=[rule.name for rule in rules], mode=np.arange(1, count + 1))
 
 
@@ -226,9 +248,12 @@ EXPERIMENT = Experiment(
     title="Alignment emerges",
     question="Do unaligned students align while they learn, and do the mode equations then predict them?",
     parameters=Parameters(),
-    quick=Parameters(num_seeds=5, scales=(0.03,)),
+    quick=Parameters(num_seeds=5, scales=(0.03,), num_sampled=3),
     compute=compute,
     claims=claims,
+    checks=prediction_checks,
+    numbers=prediction_numbers,
+    describe=DESCRIBE,
     figures=(
         FigureSpec(
             "emergent-alignment",

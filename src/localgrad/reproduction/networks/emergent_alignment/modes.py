@@ -22,6 +22,7 @@ from localgrad.learning.flow import LearningCurve
 from localgrad.models.aligned import Mode
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.reproduction.experiment import Claim
+from localgrad.reproduction.networks.emergent_alignment.sampled import Course
 from localgrad.rules.presets import BPTT, RFLO, EProp, ThreeFactor, TruncatedBPTT
 
 ORTHONORMAL = "RFLO (orthonormal R)"
@@ -48,7 +49,15 @@ def predictions(curves: list[LearningCurve], R: jax.Array, *, decay: float, alig
     return xr.Dataset(data, {"equations": list(EQUATIONS), "start": curves[0].snapshot_times[:-1]})
 
 
-def _predicted(curve: LearningCurve, R: jax.Array, decay: float, aligned: float) -> dict[str, np.ndarray]:
+def sampled_predictions(courses: list[Course], R: jax.Array, *, decay: float, aligned: float) -> xr.Dataset:
+    """Errors of the rules' own mode equations in sampled training, as in `predictions`."""
+    rows = [_predicted(course, R, decay, aligned) for course in courses]
+    own = [row["error"][EQUATIONS.index(OWN[c.rule.name])] for row, c in zip(rows, courses, strict=True)]
+    dims = ("sampled_rule", "sampled_student", "mode")
+    return xr.Dataset({"sampled_error": (dims, np.stack(own))}, {"sampled_rule": [c.rule.name for c in courses]})
+
+
+def _predicted(curve: LearningCurve | Course, R: jax.Array, decay: float, aligned: float) -> dict[str, np.ndarray]:
     """All of one rule, in units of the teacher's `a* b*` and `w*`."""
     fixed, own = curve.rule.feedback.fixed, OWN[curve.rule.name]
     modes = effective_modes(curve.snapshots, curve.teacher, np.asarray(R if fixed is None else fixed)[:, None])
@@ -91,6 +100,34 @@ def _typical_error(data: xr.Dataset) -> xr.DataArray:
     return data.error.median(("student", "mode"))
 
 
+def _own_by_mode(data: xr.Dataset) -> xr.DataArray:
+    """The median error of the own equations for BPTT, tBPTT(1) and RFLO with either R: "rule mode"."""
+    rules = (*SEPARATING, EQUATIONS[2])
+    own = [data.error.sel(rule=rule, equations=OWN[rule], drop=True).median("student") for rule in rules]
+    return xr.concat(own, "rule")
+
+
+def prediction_checks(data: xr.Dataset) -> list[Claim]:
+    """Whether the mode equations predict sampled training as well as the flow."""
+    return [
+        Claim.at_most(
+            "emergent-alignment.sampled",
+            "paper, emergent alignment",
+            "After the transient the mode equations predict the two dominant modes in sampled training "
+            "(largest later error of the gain, relative to a*_k b*_k, median over students, worst rule of "
+            "BPTT, tBPTT(1) and RFLO)",
+            0.05,
+            data.sampled_error.median("sampled_student").isel(mode=slice(0, 2)).max(),
+        ),
+    ]
+
+
+def prediction_numbers(data: xr.Dataset) -> dict[str, float]:
+    """Errors of the other modes, and how far gains still had to go."""
+    sampled = data.sampled_error.median("sampled_student").isel(mode=slice(2, None))
+    return {"weaker": float(_own_by_mode(data).isel(mode=slice(2, None)).max()), "weaker-sampled": float(sampled.max())}
+
+
 def prediction_claims(data: xr.Dataset) -> list[Claim]:
     """Networks follow the equations of their own rule, and how closely; e-prop's do not."""
     errors = _typical_error(data)
@@ -114,6 +151,14 @@ def prediction_claims(data: xr.Dataset) -> list[Claim]:
             "RFLO with a Gaussian R (median over students and modes, worst of four)",
             0.05,
             max(own[rule] for rule in (*SEPARATING, "RFLO")),
+        ),
+        Claim.at_most(
+            "emergent-alignment.dominant",
+            "paper, emergent alignment",
+            "After the transient the mode equations predict the two dominant modes (largest later error of the gain, "
+            "relative to a*_k b*_k, median over students, worst rule of BPTT, tBPTT(1) and RFLO)",
+            0.05,
+            _own_by_mode(data).isel(mode=slice(0, 2)).max(),
         ),
         Claim.at_least(
             "emergent-alignment.e-prop",

@@ -1,0 +1,27 @@
+"""What the variables of the experiment on alignment are."""
+
+DESCRIBE = {
+    "recurrent": "share of the energy of PᵀWP on its diagonal",
+    "input_output": "absolute cosine of the directions of input and output, for every mode",
+    "feedback": "cosine of the directions of feedback and readout, for every mode",
+    "final_loss": "final loss over that at the start",
+    "bptt_drift": "largest relative drift of BPTT's conserved quantity",
+    "gain": "gain of an effective mode over the teacher's",
+    "w": "recurrent weight of an effective mode over the teacher's",
+    "mode_gain": "gain by the mode equations from the end of the transient on, over the teacher's",
+    "mode_w": "recurrent weight by the mode equations, over the teacher's",
+    "transient": "end of the transient [learning time]",
+    "error": "largest later error of the gain by a rule's mode equations, over the teacher's gain",
+    "error_from": "the same by the rule's own equations, from a later start",
+    "sampled_error": "the same by the rule's own equations in sampled training",
+    "misalignment": "1 minus the input-output alignment at the end",
+    "rule": "name of the rule",
+    "rule_with_R": "name of the rule with a fixed feedback",
+    "mode": "number of the mode, the dominant one first",
+    "equations": "name of the rule whose mode equations are used",
+    "start": "time at which the equations start [learning time]",
+    "time": "learning time [learning time]",
+    "sampled_rule": "name of the rule in sampled training",
+    "swept_rule": "name of the rule with several scales",
+    "scale": "scale of the initial weights",
+}
