@@ -242,7 +242,7 @@ def test_the_saddle_border_at_another_exponent_fails(monkeypatch):
 def test_mode_rates_are_those_of_each_mode():
     teacher = Mode(np.array([1.0, 2.0, 0.5]), np.array([1.0, -1.0, 0.5]), np.array([0.8, -0.3, 0.1]))
     data = mode_rates([BPTT(), RFLO(1.0, 0.5), BPTT()], teacher, scales=(0.5, 1.0))
-    assert list(data.rule.values) == ["BPTT", "RFLO", "BPTT #3"]
+    assert list(data.rule_name.values) == ["BPTT", "RFLO", "BPTT#2"]
     assert data.rate.dims == data.critical.dims == ("rule", "scale", "mode")
     np.testing.assert_array_equal(data.c, [1.0, -2.0, 0.25])
     np.testing.assert_array_equal(data.rate[0], data.rate[2])
