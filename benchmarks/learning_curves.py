@@ -4,7 +4,7 @@ Task: a teacher of four modes (w* = .9, .7, .5, .3, a* = b* = 1) in random frame
 and 4 outputs, Gaussian weights of scale 0.3, feedback R Gaussian / √n, decay 0.5. A curve is followed until its loss is
 1e-6 of the initial one, or until it ends otherwise, which `outcome` says.
 
-Peers: diffrax's Tsit5 on the same flow at the same tolerances (`method="explicit"`; n = 10 only, where it is not yet
+Peers: diffrax's Tsit5 on the same flow at the same tolerances (`solver="explicit"`; n = 10 only, where it is not yet
 hopeless), and the script everybody writes, PyTorch training with sampled gradients: BPTT through T = 100 steps of 128
 white-noise sequences, SGD with half the largest step that the exact flow would bear. Its loss is judged as ours is,
 exactly. Since the teacher is within the student's reach, the noise of the gradients vanishes with the error and leaves
@@ -49,7 +49,8 @@ def learn(rule: lg.Rule, student: lg.LinearRNN, teacher: lg.LinearRNN, **setting
     first = jax.tree.map(lambda x: x.reshape(-1, *x.shape[-2:])[0], student)
     silent = jax.tree.map(jnp.zeros_like, first)
     unit = float(lg.expected_loss(first, teacher) / lg.expected_loss(silent, teacher))
-    return lg.learn(rule, student, teacher, duration=DURATION, tolerance=TARGET * unit, max_steps=MAX_STEPS, **settings)
+    method = lg.Flow(max_steps=MAX_STEPS, **settings)
+    return lg.learn(rule, student, teacher, duration=DURATION, tolerance=TARGET * unit, method=method)
 
 
 def timed(call: Any) -> tuple[float, Any]:
@@ -63,7 +64,7 @@ def one_curve(rule: lg.Rule, n: int, **settings: Any) -> None:
     pair = make_pair(n)
     (first, _), (warm, curve) = (timed(lambda: learn(rule, *pair, **settings)) for _ in range(2))
     print(
-        f"{rule.name:18} {n:4d} {settings.get('method', 'stabilized'):>10} {first:8.2f} {warm:8.2f} {curve.steps:7d}"
+        f"{rule.name:18} {n:4d} {settings.get('solver', 'stabilized'):>10} {first:8.2f} {warm:8.2f} {curve.steps:7d}"
         f" {curve.time[-1]:9.3g} {curve.loss[-1] / curve.loss[0]:9.1e}  {curve.outcome.name}",
         flush=True,
     )
@@ -132,7 +133,7 @@ def main(*, quick: bool = False) -> None:
     print(f"{'rule':18} {'n':>4} {'method':>10} {'first':>8} {'warm':>8} {'steps':>7} {'time':>9} {'loss':>9}  outcome")
     for rule in make_rules(n):
         one_curve(rule, n)
-    for method in ("stabilized",) if quick else ("stabilized", "explicit"):
-        one_curve(lg.BPTT(), 10, method=method)
+    for solver in ("stabilized",) if quick else ("stabilized", "explicit"):
+        one_curve(lg.BPTT(), 10, solver=solver)
     many_seeds(5 if quick else 20)
     against_training(n)

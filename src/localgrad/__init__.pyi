@@ -2,9 +2,13 @@ from .diagnostics.alignment import alignment as alignment
 from .diagnostics.alignment import effective_modes as effective_modes
 from .diagnostics.comparison import compare_updates as compare_updates
 from .diagnostics.rank import singular_spectrum as singular_spectrum
-from .learning.flow import LearningCurve as LearningCurve
+from .learning.curve import LearningCurve as LearningCurve
 from .learning.flow import learn as learn
-from .learning.train import TrainingRun as TrainingRun
+from .learning.methods import Flow as Flow
+from .learning.methods import Steps as Steps
+from .learning.result import TrainingRun as TrainingRun
+from .learning.runs import load_run as load_run
+from .learning.runs import save as save
 from .learning.train import train as train
 from .learning.trainer import Trainer as Trainer
 from .models.aligned import Frames as Frames

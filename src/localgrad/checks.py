@@ -43,6 +43,15 @@ def check_count(name: str, value: Any, most: int = _LARGEST_COUNT) -> None:
         raise ValueError(f"{name} must be at most {most}; got {value}")
 
 
+def check_positive(name: str, value: Any) -> None:
+    """`ValueError` unless `value` is one positive, finite number; what is traced passes."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    real = isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not isinstance(value, bool)
+    if not (real and np.ndim(value) == 0 and np.isrealobj(value) and 0 < float(value) < np.inf):
+        raise ValueError(f"{name} must be a positive finite number; got {value!r}")
+
+
 def check_finite(name: str, tree: Any) -> None:
     """`ValueError` where an array or number is not finite."""
     for leaf in jax.tree.leaves(tree):

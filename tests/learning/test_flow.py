@@ -56,6 +56,8 @@ ONE_MODE = (aligned(STUDENT_FRAMES, START_MODE), aligned(TEACHER_FRAMES, TEACHER
 
 def learn(rule, student=PAIR[0], teacher=PAIR[1], *, duration, **settings) -> lg.LearningCurve:
     settings = {"save_at": np.linspace(0, duration, 5), **settings}
+    of_flow = {key: settings.pop(key) for key in ("solver", "rtol", "atol", "max_steps") if key in settings}
+    settings["method"] = lg.Steps(settings.pop("learning_rate")) if "learning_rate" in settings else lg.Flow(**of_flow)
     return lg.learn(rule, student, teacher, duration=duration, **settings)
 
 
@@ -103,14 +105,14 @@ class TestFlow:
         assert_close(matrices(curve.final), brute_force_flow(BY_ID[name], 0.05, 40), 1e-5)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("method", ["stabilized", "explicit", "implicit"])
-    def test_three_integrators_agree_on_a_finite_horizon(self, method):
+    @pytest.mark.parametrize("solver", ["stabilized", "explicit", "implicit"])
+    def test_three_integrators_agree_on_a_finite_horizon(self, solver):
         """And the loss reported at the end is that of the network reported."""
-        tolerances = TIGHT if method == "stabilized" else {"rtol": 1e-8, "atol": 1e-10}
+        tolerances = TIGHT if solver == "stabilized" else {"rtol": 1e-8, "atol": 1e-10}
         for name in ("bptt", "eprop-random", "rflo"):
-            curve = learn(BY_ID[name](), duration=0.05, horizon=7, method=method, **tolerances)
+            curve = learn(BY_ID[name](), duration=0.05, horizon=7, solver=solver, **tolerances)
             expected = brute_force_flow(BY_ID[name], 0.05, 7)
-            assert_close(matrices(curve.final), expected, 1e-5 if method == "stabilized" else 1e-7)
+            assert_close(matrices(curve.final), expected, 1e-5 if solver == "stabilized" else 1e-7)
             assert_allclose(curve.loss[-1], brute_force_loss(matrices(curve.final), WEAK_TEACHER, 7), rtol=1e-10)
 
     @pytest.mark.slow
@@ -343,20 +345,29 @@ class TestBatch:
 
 
 class TestBadInput:
-    @pytest.mark.parametrize("name", ["duration", "learning_rate", "rtol", "atol", "max_steps"])
-    @pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf])
-    def test_numbers_that_must_be_positive(self, name, value):
-        with pytest.raises(ValueError, match=f"{name} must be positive and finite"):
-            lg.learn(lg.BPTT(), *PAIR, **{"duration": 1.0, name: value})
+    @pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf, None, "1", (0.1, 0.2), 1j, True])
+    def test_numbers_that_must_be_positive(self, value):
+        for make in (lambda x: lg.Flow(rtol=x), lambda x: lg.Flow(atol=x), lg.Steps,
+                     lambda x: lg.learn(lg.BPTT(), *PAIR, duration=x)):  # fmt: skip
+            with pytest.raises(ValueError, match="must be a positive finite number"):
+                make(value)
+
+    @pytest.mark.parametrize("value", [0, -1, 10.5, np.nan, 10**12])
+    def test_numbers_of_steps(self, value):
+        with pytest.raises(ValueError, match="max_steps must be"):
+            lg.Flow(max_steps=value)
+
+    def test_too_many_steps_of_a_learning_rate(self):
+        with pytest.raises(ValueError, match=r"1e\+12 steps of 1e-12 are more than 10,000,000; shorten the duration"):
+            lg.learn(lg.BPTT(), *PAIR, duration=1.0, method=lg.Steps(1e-12))
 
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"max_steps": 10.5}, "max_steps must be a whole number, got 10.5"),
             ({"tolerance": -1e-3}, r"tolerance must lie in \[0, 1\)"),
             ({"tolerance": np.nan}, r"tolerance must lie in \[0, 1\)"),
             ({"tolerance": 1.0}, r"tolerance must lie in \[0, 1\)"),
-            ({"method": "euler"}, "method must be 'stabilized', 'explicit' or 'implicit', got 'euler'"),
+            ({"method": "stabilized"}, r"method must be a Flow or Steps, such as lg.Flow\(\)"),
             ({"horizon": 0}, "horizon must be a whole number"),
             ({"loss": "mean"}, "loss must be 'final' or 'sequence'"),
             *(({"save_at": times}, "save_at must be") for times in ([], 0.5, [0.0, 2.0], [-1.0], [0.5, 0.5], [np.nan])),

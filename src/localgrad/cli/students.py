@@ -15,8 +15,7 @@ import numpy as np
 
 from localgrad.cli.limits import check_memory
 from localgrad.cli.rules import check_lags
-from localgrad.files import write_atomically
-from localgrad.learning.train import TrainingRun
+from localgrad.learning.result import TrainingRun
 from localgrad.learning.training_loop import exact_loss
 from localgrad.models.aligned import Mode, aligned_network
 from localgrad.models.linear import LinearRNN, random_network
@@ -144,19 +143,6 @@ def describe_run(run: TrainingRun) -> dict[str, Any]:
             for outcome, first, last, step in rows
         ],
     }
-
-
-def save_run(run: TrainingRun, path: Path) -> None:
-    """Final weights `A, W, B`, and `loss`, `final_loss`, `diverged_at`; of one seed without the leading axis.
-
-    The file of a single seed can itself be a teacher.
-    """
-    A, W, B = run.final.matrices
-    arrays = {"A": A, "W": W, "B": B, "loss": run.loss, "final_loss": run.final_loss, "diverged_at": run.diverged_at}
-    single = len(run.loss) == 1
-    plain = {name: np.asarray(x)[0] if single else np.asarray(x) for name, x in arrays.items()}
-    with write_atomically(path) as stream:
-        np.savez(stream, allow_pickle=False, **plain)
 
 
 def draw_losses(run: TrainingRun, figure: Path) -> None:

@@ -83,6 +83,7 @@ def train(
 
     jax.config.update("jax_enable_x64", True)
     from localgrad.cli import students as work
+    from localgrad.learning.runs import save
     from localgrad.learning.train import train as run_training
 
     if seed >= 2**63:
@@ -109,7 +110,7 @@ def train(
         raise
     seconds = time.perf_counter() - started
     if out is not None:
-        work.save_run(run, out)
+        save(run, out)
     if figure is not None:
         work.draw_losses(run, figure)
     files = {"out": out, "figure": figure, "checkpoint": checkpoint}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from localgrad.figures.plotting import BLACK, GREY, PALETTE, new_figure, style
+from localgrad.figures.plotting import BLACK, GREY, PALETTE, new_figure, rule_style, style, zero_line
 
 
 def plot_trajectory(trajectory: Any) -> Figure:
@@ -26,6 +26,22 @@ def plot_trajectory(trajectory: Any) -> Figure:
         right.semilogy(trajectory.time[positive], trajectory.loss[positive], color=BLACK)
         right.set(xlabel="learning time", ylabel="loss")
         figure.suptitle(f"{trajectory.rule.describe()}: {trajectory.outcome}")
+    return figure
+
+
+def plot_losses(time: np.ndarray, losses: np.ndarray, outcomes: Any, rule: Any, xlabel: str) -> Figure:
+    """Losses, in units of a silent student's, over time or steps: a curve a seed."""
+    with style():
+        figure, (axis,) = new_figure()
+        rows = np.atleast_2d(losses)
+        look = {"color": rule_style(rule.key)["color"], "alpha": max(0.3, 1 / len(rows))}
+        for knots, row in zip(np.broadcast_to(time, rows.shape), rows, strict=True):
+            shown = (row > 0) & np.isfinite(row)
+            axis.semilogy(knots[shown], row[shown], **look)
+        zero_line(axis, 1.0)
+        axis.set(xlabel=xlabel, ylabel="loss / loss of a silent student")
+        words = str(outcomes) if np.ndim(outcomes) == 0 else f"{len(rows)} seeds"
+        axis.set_title(f"{rule.describe()}: {words}")
     return figure
 
 

@@ -1,13 +1,14 @@
 """Checkpoints: named arrays in a plain `.npz`, replaced atomically, and believed only where their bytes bear it out.
 
-A checkpoint holds a format version, the *settings* that define a run and the *progress* it has made, all as arrays. It
-is written atomically (`files.py`): a process killed at any moment leaves the old checkpoint or the new one, never a
-part. A run continues only from a checkpoint of the same settings. Reading never unpickles (`weight_files.py`), and no
-defect touches the file: every one is a `ValueError` with its name and the remedy.
+A checkpoint holds a format version, the *settings* that define a run and the *progress* it has made, all as arrays, and
+a digest of them together. It is written atomically (`files.py`): a process killed at any moment leaves the old
+checkpoint or the new one, never a part. A run continues only from a checkpoint of the same settings. Reading never
+unpickles (`weight_files.py`), and no defect touches the file: every one is a `ValueError` with its name and the remedy.
 
 Limit: `weight_files.MAX_BYTES`. A run that would outgrow it is refused before it starts.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 from localgrad.files import write_atomically
 from localgrad.tasks.weight_files import MAX_BYTES, array_from_npy, open_archive, read_bytes, read_member
 
-VERSION = 1
+VERSION = 2
 _OTHERWISE = "give another file to start anew, or delete this one"
 
 Arrays = Mapping[str, np.ndarray]
@@ -27,6 +28,7 @@ def write_checkpoint(path: Path, settings: Arrays, progress: Arrays) -> None:
     arrays = {"version": np.array(VERSION)}
     arrays |= {f"settings/{name}": value for name, value in settings.items()}
     arrays |= {f"progress/{name}": value for name, value in progress.items()}
+    arrays["digest"] = np.array(_digest(arrays))
     with write_atomically(path) as stream:
         np.savez(stream, allow_pickle=False, **arrays)
 
@@ -47,8 +49,9 @@ def restore_checkpoint(path: Path, settings: Arrays, restore: Callable[[dict[str
     version, of other settings, or that `restore` refuses.
     """
     try:
-        arrays = _read_arrays(path)
+        arrays = read_arrays(path)
         _check_version(arrays)
+        _check_digest(arrays)
         _check_settings(_part(arrays, "settings/"), settings)
         restore(_part(arrays, "progress/"))
     except ValueError as error:
@@ -59,7 +62,8 @@ def _part(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a file by name; `ValueError` where it is damaged, too large or no archive of arrays."""
     try:
         return _unpack(read_bytes(path))
     except ValueError as error:  # its remedy is that of a weight file
@@ -70,8 +74,23 @@ def _unpack(data: bytes) -> dict[str, np.ndarray]:
     archive = open_archive(data)
     if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
         raise ValueError(f"its arrays claim more than {MAX_BYTES:,} bytes, so it is no checkpoint")
-    names = [name.removesuffix(".npy") for name in archive.namelist()]
-    return {name: array_from_npy(read_member(archive, f"{name}.npy"), name[:40]) for name in names}
+    members = [(name.removesuffix(".npy"), name) for name in archive.namelist()]
+    return {name: array_from_npy(read_member(archive, member), name[:40]) for name, member in members}
+
+
+def _digest(arrays: Arrays) -> str:
+    """A digest of all arrays but itself: members that were exchanged one by one, each with its own sum, do not pass."""
+    found = hashlib.sha256()
+    for name in sorted(set(arrays) - {"digest"}):
+        value = np.ascontiguousarray(arrays[name])
+        found.update(f"{name}|{value.dtype.str}|{value.shape}|".encode() + value.tobytes())
+    return found.hexdigest()
+
+
+def _check_digest(arrays: Arrays) -> None:
+    digest = arrays.get("digest")
+    if digest is None or digest.shape != () or str(digest) != _digest(arrays):
+        raise ValueError(f"its arrays do not belong together, so it is damaged or was changed; {_OTHERWISE}")
 
 
 def _check_version(arrays: Arrays) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple
 
 import diffrax
@@ -27,7 +26,7 @@ from jaxtyping import Array
 from localgrad.learning.solvers.stabilized import RungeKuttaChebyshev
 from localgrad.learning.solvers.stepping import Multiples, integrate
 from localgrad.models.linear import LinearRNN
-from localgrad.outcomes import DIVERGED_GAP, DIVERGED_LOSS, STALLED_SPEED, Outcome
+from localgrad.outcomes import DIVERGED_LOSS, STALLED_SPEED, Outcome, divergence_gap
 from localgrad.rules.compiled import in_compiled_form
 from localgrad.rules.rule import Rule
 from localgrad.updates.exact import exact_loss, exact_update
@@ -39,7 +38,7 @@ class Settings(NamedTuple):
     """What shapes the compiled program."""
 
     horizon: Horizon
-    method: str  # one of `flow.Method`, or "steps"
+    method: str  # a solver of `methods.Flow`, or "steps"
     max_steps: int
 
 
@@ -61,7 +60,9 @@ class Run(NamedTuple):
     time: Array
     loss: Array
     snapshots: LinearRNN
+    states: Any  # of the rule, at the snapshots
     final: LinearRNN
+    final_state: Any
     outcome: Array
     steps: Array
 
@@ -72,10 +73,13 @@ def integrate_all(
     """The runs of a batch, side by side in threads: each takes the steps it needs, which `vmap` would not allow."""
     output, hidden = students.A.shape[-2:]
 
+    x64 = jnp.result_type(float) == jnp.float64  # threads do not inherit it where it is set by a context
+
     def run(seed: int) -> Run:
         own, student = of_seed(rule, students, seed)
-        found = _compiled(in_compiled_form(own, output, hidden), student, teacher, scales, times, settings)
-        return jax.tree.map(np.asarray, found)
+        with jax.enable_x64(x64):
+            found = _compiled(in_compiled_form(own, output, hidden), student, teacher, scales, times, settings)
+            return jax.tree.map(np.asarray, found)
 
     first = run(0)  # compiles
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -86,14 +90,22 @@ def integrate_all(
 def _integrate(
     rule: Rule, student: LinearRNN, teacher: LinearRNN, scales: Scales, times: Array, settings: Settings
 ) -> Run:
-    # A network as one vector, since what is done to three matrices is also compiled three times.
-    start, network_of = ravel_pytree(student)
-    # A compiled part of the compiled program, which is traced once however often it is called.
-    update_of = jax.jit(partial(exact_update, rule, teacher=teacher, horizon=settings.horizon))
+    # All that learns as one vector, since what is done to three matrices is also compiled three times: the network, and
+    # what of the rule has dynamics of its own.
+    state = jax.tree.map(lambda x: jnp.asarray(x, student.W.dtype), rule.state)
+    start, parts_of = ravel_pytree((student, state))
+
+    @jax.jit  # a compiled part of the compiled program, which is traced once however often it is called
+    def update_of(weights: Array) -> Array:
+        network, state = parts_of(weights)
+        update = exact_update(rule.at(state), network, teacher, settings.horizon)
+        return ravel_pytree((update, rule.at(state).state_update(network.A, update.A)))[0]
+
     solver, controller, first_step = _solver(settings, scales)
+    gap = divergence_gap(scales.teacher_radius, _reach(rule, student, scales))
     path = integrate(
-        lambda weights: -ravel_pytree(update_of(network_of(weights)))[0],
-        lambda weights: _observe(rule, network_of(weights), teacher, scales, settings),
+        lambda weights: -update_of(weights),
+        lambda weights: _observe(rule, parts_of(weights)[0], teacher, scales, settings, gap),
         start,
         solver,
         controller,
@@ -104,15 +116,20 @@ def _integrate(
     )
     stalled = path.speed <= STALLED_SPEED * jnp.sqrt(2 * scales.silent_loss)
     outcome = jnp.where(stalled & (path.outcome == Outcome.UNFINISHED), int(Outcome.STALLED), path.outcome)
-    snapshots = jax.vmap(network_of)(path.snapshots)
-    return Run(path.time, path.values, snapshots, network_of(path.final), outcome, path.steps)
+    snapshots, states = jax.vmap(parts_of)(path.snapshots)
+    final, final_state = parts_of(path.final)
+    return Run(path.time, path.values, snapshots, states, final, final_state, outcome, path.steps)
 
 
 _compiled = eqx.filter_jit(_integrate)
 
 
+def _reach(rule: Rule, network: LinearRNN, scales: Scales) -> Array:
+    return jnp.minimum(estimated_reach(rule, network.W, scales.teacher_radius), 1.0)
+
+
 def _observe(
-    rule: Rule, network: LinearRNN, teacher: LinearRNN, scales: Scales, settings: Settings
+    rule: Rule, network: LinearRNN, teacher: LinearRNN, scales: Scales, settings: Settings, gap: Array
 ) -> tuple[Array, Array]:
     """The loss of a run that is here, and its `Outcome` as a number."""
     loss = exact_loss(network, teacher, settings.horizon)
@@ -120,8 +137,7 @@ def _observe(
     if not settings.horizon.is_infinite:
         exists = loss <= DIVERGED_LOSS * scales.silent_loss
     else:
-        radius = scales.teacher_radius
-        exists = estimated_reach(rule, network.W, radius) < 1 - DIVERGED_GAP * (1 - radius)
+        exists = _reach(rule, network, scales) < 1 - gap
     # At a limit of 0, for "never", rounding may still take the loss there or below.
     converged = exists & (scales.tolerance > 0) & (loss <= scales.tolerance * scales.silent_loss)
     ended = jnp.where(converged, int(Outcome.CONVERGED), int(Outcome.DIVERGED))

@@ -12,9 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -22,39 +20,13 @@ from jaxtyping import PRNGKeyArray
 from localgrad.checks import check_count
 from localgrad.files import only_writer
 from localgrad.learning.checkpoints import check_room, restore_checkpoint, write_checkpoint
+from localgrad.learning.result import TrainingRun
 from localgrad.learning.trainer import Trainer
 from localgrad.learning.training_loop import RunningTraining, exact_loss
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
 from localgrad.updates.horizon import Loss
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """A run of sampled training. Shapes are of one student; a batch has one leading axis `"seeds"` more throughout.
-
-    - `trainer`: rule, teacher and settings.
-    - `initial`, `final`: the students at both ends; one that diverged is the last with finite weights.
-    - `loss`: of each step's batch, before the step, shape `"steps"`; from divergence on `trainer.loss_limit`.
-    - `final_loss`: the exact expected loss of `final`, at most `trainer.loss_limit`.
-    - `outcome`: an `Outcome`; in a batch an array of their numbers. `DIVERGED`: a loss that is not finite or above 1e6
-        times that of a silent student. `CONVERGED`: `final_loss` is at most `target_loss` times that of a silent
-        student, where a target was given. `UNFINISHED`: neither.
-    - `diverged_at`: the first step that was not taken, or −1.
-    - `snapshot_steps`, `snapshots`: with `save_every`, the students after these steps (0 first), with a leading axis
-        `"snapshots"`; without, none.
-    """
-
-    trainer: Trainer
-    initial: LinearRNN
-    final: LinearRNN
-    loss: np.ndarray
-    final_loss: np.ndarray
-    outcome: Any
-    diverged_at: np.ndarray
-    snapshot_steps: np.ndarray
-    snapshots: LinearRNN
 
 
 def train(
@@ -143,6 +115,7 @@ def _result(run: RunningTraining, target_loss: float | None) -> TrainingRun:
         trainer=trainer,
         initial=run.initial,
         final=state.student,
+        final_rule=trainer.rule.at(state.rule_state),
         loss=run.loss,
         final_loss=final_loss,
         outcome=codes if codes.ndim else Outcome(int(codes)),

@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from localgrad.checks import check_count, check_finite, check_kind
+from localgrad.checks import check_count, check_finite, check_kind, check_positive
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import DIVERGED_LOSS
+from localgrad.rules.compiled import with_arrays
 from localgrad.rules.rule import Rule
 from localgrad.updates.exact import exact_update, silent_loss
 from localgrad.updates.horizon import Horizon, Loss
@@ -36,11 +36,15 @@ from localgrad.updates.sampled import METHODS, Noise, check_online
 
 
 class TrainingState(NamedTuple):
-    """A student on its way, after `step` steps. `diverged_at`: the step at which it diverged, or −1."""
+    """A student on its way, after `step` steps.
+
+    `diverged_at`: the step at which it diverged, or −1. `rule_state`: what of the rule learns (`Rule.state`), often ().
+    """
 
     student: LinearRNN
     step: Int[Array, ""]
     diverged_at: Int[Array, ""]
+    rule_state: tuple[Array, ...] = ()
 
 
 class TrainingInfo(NamedTuple):
@@ -97,10 +101,11 @@ class Trainer(eqx.Module):
         check_kind("teacher", teacher, LinearRNN)
         check_count("batch_size", batch_size)
         check_count("horizon", horizon)
-        _check_learning_rate(learning_rate)
+        check_positive("learning_rate", learning_rate)
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
-        self.rule, self.teacher, self.learning_rate = rule, teacher, jnp.asarray(learning_rate, float)
+        # A decay that is a Python number would else be compiled in.
+        self.rule, self.teacher, self.learning_rate = with_arrays(rule), teacher, jnp.asarray(learning_rate, float)
         self.batch_size, self.horizon, self.loss, self.method = int(batch_size), int(horizon), loss, method
         self.silent_loss = silent_loss(teacher, Horizon.of(horizon, loss))
         if method == "online":
@@ -113,29 +118,39 @@ class Trainer(eqx.Module):
         jax.eval_shape(lambda s: exact_update(self.rule, s, self.teacher, Horizon.of(self.horizon, self.loss)), student)
         check_finite("student", student)
         check_finite("rule", self.rule)
-        return TrainingState(student, jnp.array(0, jnp.int32), jnp.array(-1, jnp.int32))
+        state = jax.tree.map(lambda x: jnp.asarray(x, student.W.dtype), self.rule.state)
+        return TrainingState(student, jnp.array(0, jnp.int32), jnp.array(-1, jnp.int32), state)
 
     @eqx.filter_jit
-    def update(self, key: PRNGKeyArray, student: LinearRNN) -> tuple[LinearRNN, Float[Array, ""]]:
-        """The update `(ΔA, ΔW, ΔB)` of one batch drawn from `key`, and that batch's loss."""
+    def update(
+        self, key: PRNGKeyArray, student: LinearRNN, rule_state: tuple[Array, ...] | None = None
+    ) -> tuple[LinearRNN, Float[Array, ""]]:
+        """The update `(ΔA, ΔW, ΔB)` of one batch drawn from `key`, and that batch's loss.
+
+        `rule_state`: the state of a rule that learns, by default the one it was given with.
+        """
         rule, teacher = _in_precision_of(student, (self.rule, self.teacher))
+        rule = rule if rule_state is None else rule.at(rule_state)
         noise = Noise(key, self.horizon, self.batch_size)
         return METHODS[self.method](rule, student, teacher, noise, self.loss)
 
     @eqx.filter_jit
     def step(self, key: PRNGKeyArray, state: TrainingState) -> tuple[TrainingState, TrainingInfo]:
         """One step with a batch drawn from `key`; a student that has diverged stays at its last finite weights."""
-        update, loss = self.update(key, state.student)
-        moved = jax.tree.map(lambda x, d: x - self.learning_rate.astype(x.dtype) * d, state.student, update)
+        update, loss = self.update(key, state.student, state.rule_state)
+        rule = _in_precision_of(state.student, self.rule).at(state.rule_state)
+        learning = (state.student, state.rule_state)
+        updates = (update, rule.state_update(state.student.A, update.A))
+        moved = jax.tree.map(lambda x, d: x - self.learning_rate.astype(x.dtype) * d, learning, updates)
         limit = self.loss_limit.astype(loss.dtype)
         before = state.diverged_at >= 0
         # Not "loss > limit": NaN is divergence too.
         going = ~before & (loss <= limit) & _all_finite(moved)
-        student = jax.tree.map(lambda new, old: jnp.where(going, new, old), moved, state.student)
+        student, rule_state = jax.tree.map(lambda new, old: jnp.where(going, new, old), moved, learning)
         diverged_at = jnp.where(going | before, state.diverged_at, state.step)
         size = jnp.minimum(jnp.linalg.norm(ravel_pytree(update)[0]), jnp.finfo(loss.dtype).max)
         info = TrainingInfo(jnp.where(going, loss, limit), jnp.where(going, size, 0))
-        return TrainingState(student, state.step + 1, diverged_at), info
+        return TrainingState(student, state.step + 1, diverged_at, rule_state), info
 
     @property
     def loss_limit(self) -> Float[Array, ""]:
@@ -144,11 +159,6 @@ class Trainer(eqx.Module):
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
-
-
-def _check_learning_rate(value: Any) -> None:
-    if not isinstance(value, jax.core.Tracer) and not (np.ndim(value) == 0 and 0 < float(value) < np.inf):
-        raise ValueError(f"learning_rate must be a positive finite number; got {value!r}")
 
 
 def _in_precision_of(student: LinearRNN, trees: Any) -> Any:

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from localgrad.checks import check_finite, check_kind
 from localgrad.learning.trainer import Trainer, TrainingState
 from localgrad.models.linear import LinearRNN
+from localgrad.rules.rule import Rule
 from localgrad.updates.exact import exact_loss as expected_loss
 from localgrad.updates.horizon import Horizon
 
@@ -38,7 +39,8 @@ class RunningTraining:
         self.trainer, self.initial, self.key, self.save_every = trainer, student, key, save_every
         seeds = student.W.shape[:-2]
         self.keys = jax.random.split(key, seeds) if seeds else key
-        self.state = TrainingState(student, jnp.zeros(seeds, jnp.int32), jnp.full(seeds, -1, jnp.int32))
+        state = _state_of_seeds(trainer.rule, seeds, student.W.dtype)
+        self.state = TrainingState(student, jnp.zeros(seeds, jnp.int32), jnp.full(seeds, -1, jnp.int32), state)
         self.loss = np.full((*seeds, num_steps), float(trainer.loss_limit), student.W.dtype)
         self.step = 0
         self.snapshots: list[LinearRNN] = []
@@ -77,8 +79,9 @@ class RunningTraining:
         found |= {"loss": trainer.loss, "method": trainer.method, "lags": rule.lags or 0}
         found |= {"save_every": self.save_every or 0, "key": jax.random.key_data(self.key)}
         found |= {"key_kind": str(jax.random.key_impl(self.key))}
-        for name, tree in (("feedback", rule.feedback), ("propagator", rule.propagator)):
-            found |= {f"{name}.{part}": value for part, value in vars(tree).items() if value is not None}
+        found |= {"terms": " + ".join(term.describe("X") for term in rule.terms)}
+        numbers, _ = jax.tree_util.tree_flatten_with_path(rule)
+        found |= {f"rule{jax.tree_util.keystr(path)}": value for path, value in numbers}
         for name, network in (("teacher", teacher), ("student", self.initial)):
             found |= _named(network, name + ".")
         return {name: np.asarray(value) for name, value in found.items()}
@@ -87,6 +90,7 @@ class RunningTraining:
         """How far the run has come: enough to go on from here."""
         found = {"step": self.step, "diverged_at": self.state.diverged_at, "loss": self.loss[..., : self.step]}
         found |= _named(self.state.student, "student.") | _named(self.stacked_snapshots(), "snapshots.")
+        found |= {f"rule_state.{i}": state for i, state in enumerate(self.state.rule_state)}
         return {name: np.asarray(value) for name, value in found.items()}
 
     def restore(self, found: dict[str, np.ndarray]) -> None:
@@ -101,10 +105,17 @@ class RunningTraining:
                 raise ValueError(f"its {name} is missing, misshapen or not finite, so it is damaged; delete it")
         networks = {n: LinearRNN(*(found[f"{n}.{letter}"] for letter in "AWB")) for n in ("student", "snapshots")}
         steps = jnp.full_like(self.state.step, self.step)
-        self.state = TrainingState(networks["student"], steps, jnp.asarray(found["diverged_at"]))
+        state = tuple(jnp.asarray(found[f"rule_state.{i}"]) for i in range(len(self.state.rule_state)))
+        self.state = TrainingState(networks["student"], steps, jnp.asarray(found["diverged_at"]), state)
         self.loss[..., : self.step] = found["loss"]
         for at in range(len(self.snapshots)):
             self.snapshots[at] = jax.tree.map(lambda x, at=at: np.asarray(x[..., at, :, :]), networks["snapshots"])
+
+
+def _state_of_seeds(rule: Rule, seeds: tuple[int, ...], dtype: Any) -> tuple[Array, ...]:
+    """What of the rule learns, for each seed: its own, or a copy of the one that all begin with."""
+    shared = rule.num_seeds is None
+    return tuple(jnp.asarray(jnp.broadcast_to(x, (*seeds, *jnp.shape(x))) if shared else x, dtype) for x in rule.state)
 
 
 def _named(network: LinearRNN, prefix: str) -> dict[str, Any]:
@@ -137,11 +148,10 @@ def _take_steps_in_groups(
     num_seeds = state.step.size
     if num_seeds <= GROUP or jax.default_backend() != "cpu":
         return _take_steps(trainer, keys, state, count)
-    feedback = trainer.rule.feedback.fixed
     x64 = jnp.result_type(float) == jnp.float64  # threads do not inherit it where it is set by a context
 
     def run(group: np.ndarray) -> tuple[TrainingState, Array]:
-        own = _with_feedback(trainer, feedback[group]) if np.ndim(feedback) == 3 else trainer
+        own = _with_rule(trainer, trainer.rule.of_seed(group))
         with jax.enable_x64(x64):
             return jax.block_until_ready(_take_steps(own, keys[group], jax.tree.map(lambda x: x[group], state), count))
 
@@ -156,8 +166,8 @@ def _take_steps(
 ) -> tuple[TrainingState, Float[Array, "... capacity"]]:
     """The state after `count` steps, and their losses; one program for every `count`."""
 
-    def of_one_seed(feedback: Any, key: PRNGKeyArray, state: TrainingState) -> tuple[TrainingState, Array]:
-        one = _with_feedback(trainer, feedback)
+    def of_one_seed(rule: Rule, key: PRNGKeyArray, state: TrainingState) -> tuple[TrainingState, Array]:
+        one = _with_rule(trainer, rule)
 
         def take_step(k: Array, carry: tuple[TrainingState, Array]) -> tuple[TrainingState, Array]:
             state, losses = carry
@@ -167,14 +177,14 @@ def _take_steps(
         losses = jnp.zeros(CHUNK, state.student.W.dtype)
         return jax.lax.fori_loop(0, count, take_step, (state, losses))
 
-    feedback = trainer.rule.feedback.fixed
+    rule = trainer.rule
     if state.student.W.ndim == 2:
-        return of_one_seed(feedback, keys, state)
-    return jax.vmap(of_one_seed, in_axes=(0 if np.ndim(feedback) == 3 else None, 0, 0))(feedback, keys, state)
+        return of_one_seed(rule, keys, state)
+    return jax.vmap(of_one_seed, in_axes=(rule.seed_axes(), 0, 0))(rule, keys, state)
 
 
-def _with_feedback(trainer: Trainer, feedback: Any) -> Trainer:
-    return eqx.tree_at(lambda t: t.rule.feedback.fixed, trainer, feedback, is_leaf=lambda x: x is None)
+def _with_rule(trainer: Trainer, rule: Rule) -> Trainer:
+    return eqx.tree_at(lambda t: t.rule, trainer, rule)
 
 
 @eqx.filter_jit
@@ -199,11 +209,9 @@ def _check_batch(trainer: Trainer, student: LinearRNN) -> None:
         raise ValueError(
             f"A, W and B of the student have leading axes {sorted(seeds)}; a batch has one, the same for all three"
         )
-    feedback, lead = trainer.rule.feedback.fixed, min(seeds)
-    if np.ndim(feedback) == 3 and np.shape(feedback)[:1] != lead:
-        raise ValueError(
-            f"feedback has shape {np.shape(feedback)}, but the students leading axes {lead}; give one a seed"
-        )
+    lead, own = min(seeds), trainer.rule.num_seeds
+    if own is not None and lead != (own,):
+        raise ValueError(f"feedback has matrices for {own} seeds, the students leading axes {lead}; give one a seed")
     check_finite("student", student)
     first = jax.tree.map(lambda x: x[0], student) if lead else student
-    (_with_feedback(trainer, feedback[0]) if np.ndim(feedback) == 3 else trainer).init(first)
+    _with_rule(trainer, trainer.rule.of_seed(0)).init(first)

@@ -48,8 +48,8 @@ def in_general_form(rule: Rule, output: int, hidden: int) -> Rule:
         return np.broadcast_to(value, np.broadcast_shapes(value.shape, shape))
 
     full, diagonal, decay = number(propagator.full), number(propagator.diagonal), number(propagator.decay, (hidden,))
-    terms = Feedback(number(feedback.symmetric), number(feedback.fixed, (output, hidden)), _as_arrays(feedback.terms))
-    carried = Propagator(full, diagonal, decay, _as_arrays(propagator.terms))
+    terms = Feedback(number(feedback.symmetric), number(feedback.fixed, (output, hidden)), with_arrays(feedback.terms))
+    carried = Propagator(full, diagonal, decay, with_arrays(propagator.terms))
     return Rule(terms, carried, None if one_lag else rule.lags, name="", key="")
 
 
@@ -58,9 +58,9 @@ def in_compiled_form(rule: Rule, output: int, hidden: int) -> Rule:
 
     Numbers become arrays, so that a new decay does not compile anew; whole ones (the 1 of `M = J`) shape the program.
     """
-    return in_general_form(rule, output, hidden) if hidden <= _SHARED_UP_TO else _as_arrays(rule)
+    return in_general_form(rule, output, hidden) if hidden <= _SHARED_UP_TO else with_arrays(rule)
 
 
-def _as_arrays(tree: Any) -> Any:
-    """Numbers as arrays, but for whole ones."""
+def with_arrays(tree: Any) -> Any:
+    """A rule, or part of one, with numbers as arrays, so that new ones do not compile anew; whole numbers stay."""
     return jax.tree.map(lambda x: x if isinstance(x, int) else jnp.asarray(x), tree)

@@ -148,8 +148,8 @@ class Rule(Final, eqx.Module, final=True):
             raise ValueError(f"the rule's arrays hold {sorted(lengths)} seeds; give all of them the same number")
         return next(iter(lengths), None)
 
-    def of_seed(self, seed: int) -> Rule:
-        """The rule of one seed; itself where all share it."""
+    def of_seed(self, seed: Any) -> Rule:
+        """The rule of one seed, or of an array of them; itself where all share it."""
         return jax.tree.map(lambda x: x[seed] if _has_seeds(x) else x, self)
 
     def seed_axes(self) -> Rule:

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from localgrad.diagnostics.rank import singular_spectrum
 from localgrad.figures.plotting import GREY, PALETTE, label_panels, new_figure
 from localgrad.learning.flow import learn
+from localgrad.learning.methods import Flow
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
@@ -104,8 +105,8 @@ def _run(
     students, teacher = _extended(kind, outputs, scaled(unit, scale, p.largest_radius), task, extra, p)
     shown = np.arange(OUTPUTS) < outputs
     rule = RFLO(feedback_scale * R * shown[:, None] / np.sqrt(outputs), p.decay)
-    curve = learn(rule, students, teacher, duration=p.duration, tolerance=0, save_at=_times(p), rtol=1e-3, atol=1e-5,
-                  max_steps=p.max_steps)  # fmt: skip
+    curve = learn(rule, students, teacher, duration=p.duration, tolerance=0, save_at=_times(p),
+                  method=Flow(rtol=1e-3, atol=1e-5, max_steps=p.max_steps))  # fmt: skip
     spectrum = singular_spectrum(curve.initial, curve.final)
     values = spectrum.W.singular_values
     return {

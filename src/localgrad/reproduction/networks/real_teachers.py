@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from localgrad.diagnostics.comparison import compare_updates
 from localgrad.figures.plotting import label_panels, new_figure, rule_style
 from localgrad.learning.flow import LearningCurve, learn
+from localgrad.learning.methods import Flow
 from localgrad.models.linear import LinearRNN, random_network
 from localgrad.outcomes import Outcome
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
@@ -81,7 +82,7 @@ def compute(p: Parameters) -> xr.Dataset:
 
 
 def _learn(rule: Rule, student: LinearRNN, teacher: LinearRNN, p: Parameters) -> LearningCurve:
-    return learn(rule, student, teacher, duration=p.duration, tolerance=p.tolerance, rtol=1e-3, atol=1e-5)
+    return learn(rule, student, teacher, duration=p.duration, tolerance=p.tolerance, method=Flow(rtol=1e-3, atol=1e-5))
 
 
 def _alignment(curve: LearningCurve) -> np.ndarray:

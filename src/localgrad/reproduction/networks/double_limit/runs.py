@@ -12,6 +12,7 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 
 from localgrad.learning.flow import learn
+from localgrad.learning.methods import Flow
 from localgrad.models.linear import LinearRNN, random_network, spectral_radius
 from localgrad.rules.compiled import in_general_form
 from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
@@ -76,7 +77,8 @@ def make_problem(p: Parameters) -> Problem:
 def exact_flow(problem: Problem, p: Parameters) -> LinearRNN:
     """The networks on the way up to `duration` and at `end`, axes `"rule time"`, to about 1e-6 in weights."""
     curves = [
-        learn(rule, problem.student, problem.teacher, duration=p.end, tolerance=0, rtol=1e-6, atol=1e-8,
+        learn(rule, problem.student, problem.teacher, duration=p.end, tolerance=0,
+              method=Flow(rtol=1e-6, atol=1e-8),
               save_at=(*np.linspace(0, p.duration, p.num_snapshots), p.end))
         for rule in unstack(problem.rules)
     ]  # fmt: skip

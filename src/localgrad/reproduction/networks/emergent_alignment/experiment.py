@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from localgrad.figures.plotting import label_panels, new_figure, rule_style
 from localgrad.learning.flow import LearningCurve, learn
+from localgrad.learning.methods import Flow
 from localgrad.models.aligned import Mode, aligned_network, random_frames
 from localgrad.models.linear import LinearRNN, random_network
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
@@ -97,7 +98,8 @@ def compute(p: Parameters) -> xr.Dataset:
 
 def _learn(rule: Rule, students: LinearRNN, teacher: LinearRNN, p: Parameters) -> LearningCurve:
     times = np.r_[0.0, np.geomspace(p.duration / 300, p.duration, p.num_snapshots - 1)]
-    return learn(rule, students, teacher, duration=p.duration, save_at=times, tolerance=1e-8, rtol=1e-3, atol=1e-5)
+    flow = Flow(rtol=1e-3, atol=1e-5)
+    return learn(rule, students, teacher, duration=p.duration, save_at=times, tolerance=1e-8, method=flow)
 
 
 def _along(curves: list[LearningCurve]) -> xr.Dataset:

@@ -21,6 +21,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from localgrad.figures.plotting import BLACK, GREY, PALETTE, label_panels, new_figure, zero_line
+from localgrad.learning.methods import Flow
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.reproduction.networks.eprop_rank import networks
 from localgrad.reproduction.networks.eprop_rank.law import modulus
@@ -55,7 +56,7 @@ class Parameters:
 def compute(p: Parameters) -> xr.Dataset:
     """Ranks of exact updates at random and at learned networks, what the laws say, and ranks of what is learned."""
     rng = np.random.default_rng(p.seed)
-    settings = {"duration": p.duration, "rtol": 1e-3, "atol": 1e-5, "max_steps": p.max_steps}
+    settings = {"duration": p.duration, "method": Flow(rtol=1e-3, atol=1e-5, max_steps=p.max_steps)}
     key, tolerances = jax.random.key(p.seed), 10.0 ** -np.arange(1.0, p.digits + 1)
     curves = networks.learning_runs(p.learning_hidden, p.learning_teacher, p.seeds, key=key, **settings)
     sizes = networks.Sizes(p.hidden, p.teacher_hidden, p.max_outputs, p.inputs)

@@ -1,0 +1,213 @@
+r"""Runs as files: what `learn` and `train` return, whole, in a plain `.npz` that holds numbers and one text.
+
+    run  ⇄  named arrays + a description in JSON   (rule, horizon, method, versions)
+
+The final weights stand at the top as `A, W, B`, so that the file of a single student is itself a teacher. Files are not
+trusted: nothing is unpickled, sizes are read from headers first (`weight_files.py`), and what does not fit together is
+a `ValueError` with the file's name. Limits: a rule with a term that does not ship with localgrad is stored, but not
+made again from its file; give it as `rule=`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from localgrad.checks import check_kind
+from localgrad.files import check_target, write_atomically
+from localgrad.learning.checkpoints import read_arrays
+from localgrad.learning.curve import LearningCurve
+from localgrad.learning.methods import Flow, Steps
+from localgrad.learning.result import TrainingRun
+from localgrad.learning.trainer import Trainer
+from localgrad.models.linear import LinearRNN
+from localgrad.outcomes import Outcome
+from localgrad.rules import shipped
+from localgrad.rules.parts import Feedback, Propagator
+from localgrad.rules.rule import Rule
+from localgrad.rules.terms import Term
+from localgrad.updates.horizon import Horizon
+
+FORMAT = 1
+
+Arrays = dict[str, Any]
+
+
+def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None:
+    """Store what `learn` or `train` returned in an `.npz` file, whole or not at all.
+
+    **Raises:** `ValueError` for another object or ending; `OSError` that names a file that cannot be written.
+    """
+    if not isinstance(run, LearningCurve | TrainingRun):
+        raise ValueError(f"the run is a {type(run).__name__}; give what lg.learn or lg.train returned")
+    check_target(path, "run", (".npz",))
+    arrays, words = _of_curve(run) if isinstance(run, LearningCurve) else _of_training(run)
+    words |= {"format": FORMAT, "localgrad": version("localgrad"), "rule": _words_of_rule(run.rule)}
+    arrays |= _of_rule(run.rule) | _of_network("", _without_lone_seed(run.final))
+    arrays |= _of_network("teacher.", run.teacher) | _of_network("initial.", run.initial)
+    with write_atomically(Path(path)) as stream:
+        plain = {name: np.asarray(value) for name, value in arrays.items()}
+        np.savez(stream, allow_pickle=False, description=np.array(json.dumps(words)), **plain)
+
+
+def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None) -> LearningCurve | TrainingRun:
+    """The run in a file of `save` or of `localgrad train --out`.
+
+    **Arguments:** `path`; `rule`: needed only for a rule with a term of one's own, whose code is in no file.
+
+    **Returns:** a `LearningCurve` or a `TrainingRun`, as it was saved.
+
+    **Raises:** `ValueError` naming the file and what is wrong with it.
+    """
+    try:
+        arrays = read_arrays(Path(path))
+        words = _description(arrays)
+        found = _rule(arrays, words["rule"]) if rule is None else rule
+        check_kind("rule", found, Rule)
+        networks = {name: _network(arrays, prefix) for name, prefix in
+                    (("final", ""), ("teacher", "teacher."), ("initial", "initial."))}  # fmt: skip
+        networks["final"] = _like(networks["final"], networks["initial"])
+        return (_curve if words["kind"] == "curve" else _training)(arrays, words, found, networks)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"run {str(path)!r}: it lacks or garbles {error}, so it is damaged; save it again") from None
+    except ValueError as error:
+        raise ValueError(f"run {str(path)!r}: {error}") from None
+
+
+def _description(arrays: Arrays) -> dict[str, Any]:
+    text = arrays.get("description")
+    if text is None or text.dtype.kind != "U" or text.shape != ():
+        raise ValueError("it holds no run of localgrad; write it with lg.save or localgrad train --out")
+    try:
+        words = json.loads(str(text))
+    except json.JSONDecodeError:
+        raise ValueError("its description is damaged; save the run again") from None
+    if not isinstance(words, dict) or words.get("format") != FORMAT or words.get("kind") not in ("curve", "training"):
+        raise ValueError(f"it has another format than {FORMAT}, which this localgrad reads; save the run again")
+    return words
+
+
+# --- the two kinds of runs -------------------------------------------------------------------------------------------
+
+
+def _of_curve(run: LearningCurve) -> tuple[Arrays, dict[str, Any]]:
+    arrays: Arrays = {name: getattr(run, name) for name in ("time", "loss", "outcome", "snapshot_times", "steps")}
+    arrays |= _of_network("snapshots.", run.snapshots)
+    arrays |= {f"state.{i}": x for i, x in enumerate(run.states)}
+    arrays |= {f"final_state.{i}": x for i, x in enumerate(run.final_rule.state)}
+    method = run.method
+    how = vars(method) | {"kind": "steps" if isinstance(method, Steps) else "flow"}
+    words = {"kind": "curve", "horizon": run.over.steps, "loss": run.over.loss, "method": how}
+    return arrays, words | {name: getattr(run, name) for name in ("duration", "tolerance", "silent_loss")}
+
+
+def _curve(arrays: Arrays, words: dict[str, Any], rule: Rule, networks: dict[str, LinearRNN]) -> LearningCurve:
+    how = dict(words["method"])
+    method = (Steps if how.pop("kind") == "steps" else Flow)(**how)
+    outcome = arrays["outcome"]
+    fields: dict[str, Any] = networks | {name: arrays[name] for name in ("time", "loss", "snapshot_times", "steps")}
+    fields |= {name: float(words[name]) for name in ("duration", "tolerance", "silent_loss")}
+    return LearningCurve(
+        rule=rule,
+        over=Horizon.of(words["horizon"], words["loss"]),
+        method=method,
+        outcome=Outcome(int(outcome)) if outcome.ndim == 0 else outcome,
+        final_rule=rule.at(tuple(arrays[f"final_state.{i}"] for i in range(len(rule.state)))),
+        snapshots=_network(arrays, "snapshots."),
+        states=tuple(arrays[f"state.{i}"] for i in range(len(rule.state))),
+        **fields,
+    )
+
+
+_OF_TRAINING = ("loss", "final_loss", "outcome", "diverged_at", "snapshot_steps")
+
+
+def _of_training(run: TrainingRun) -> tuple[Arrays, dict[str, Any]]:
+    arrays: Arrays = {name: getattr(run, name) for name in _OF_TRAINING} | _of_network("snapshots.", run.snapshots)
+    arrays |= {f"final_state.{i}": x for i, x in enumerate(run.final_rule.state)}
+    trainer = run.trainer
+    words = {name: getattr(trainer, name) for name in ("batch_size", "horizon", "loss", "method")}
+    return arrays, {"kind": "training", "learning_rate": float(trainer.learning_rate), "trainer": words}
+
+
+def _training(arrays: Arrays, words: dict[str, Any], rule: Rule, networks: dict[str, LinearRNN]) -> TrainingRun:
+    teacher = networks.pop("teacher")
+    trainer = Trainer(rule, teacher, learning_rate=words["learning_rate"], **words["trainer"])
+    found: dict[str, Any] = networks | {name: arrays[name] for name in _OF_TRAINING}
+    if found["outcome"].ndim == 0:
+        found["outcome"] = Outcome(int(found["outcome"]))
+    state = tuple(arrays[f"final_state.{i}"] for i in range(len(rule.state)))
+    snapshots = _network(arrays, "snapshots.")
+    return TrainingRun(trainer=trainer, snapshots=snapshots, final_rule=rule.at(state), **found)
+
+
+# --- networks and rules ----------------------------------------------------------------------------------------------
+
+
+def _of_network(prefix: str, network: LinearRNN) -> Arrays:
+    return {prefix + letter: np.asarray(x) for letter, x in zip("AWB", network.matrices, strict=True)}
+
+
+def _network(arrays: Arrays, prefix: str) -> LinearRNN:
+    return LinearRNN(*(arrays[prefix + letter] for letter in "AWB"))
+
+
+def _without_lone_seed(network: LinearRNN) -> LinearRNN:
+    """Of a batch of one the student itself, which can be a teacher."""
+    return jax.tree.map(lambda x: x[0], network) if network.W.shape[:-2] == (1,) else network
+
+
+def _like(network: LinearRNN, other: LinearRNN) -> LinearRNN:
+    return jax.tree.map(lambda x, y: x if x.ndim == y.ndim else x[None], network, other)
+
+
+_PARTS = {"feedback": ("symmetric", "fixed"), "propagator": ("full", "diagonal", "decay")}
+_SHIPPED = {name: kind for name, kind in vars(shipped).items() if isinstance(kind, type) and issubclass(kind, Term)}
+
+
+def _words_of_rule(rule: Rule) -> dict[str, Any]:
+    terms = {part: [type(term).__name__ for term in getattr(rule, part).terms] for part in _PARTS}
+    return {"name": rule.name, "key": rule.key, "lags": rule.lags, "terms": terms, "description": rule.describe()}
+
+
+def _of_rule(rule: Rule) -> Arrays:
+    """The numbers of a rule by name: `rule.feedback.fixed`, and for terms `rule.feedback.0.scale`."""
+    found: Arrays = {}
+    for part, names in _PARTS.items():
+        own = getattr(rule, part)
+        found |= {f"rule.{part}.{name}": getattr(own, name) for name in names}
+        for i, term in enumerate(own.terms):
+            found |= {f"rule.{part}.{i}.{name}": value for name, value in vars(term).items()}
+    return {name: value for name, value in found.items() if value is not None and _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return np.asarray(value).dtype.kind in "fiub"
+
+
+def _rule(arrays: Arrays, words: dict[str, Any]) -> Rule:
+    def part(name: str) -> dict[str, Any]:
+        numbers = {key: _number(arrays.get(f"rule.{name}.{key}")) for key in _PARTS[name]}
+        terms = tuple(_term(kind, arrays, f"rule.{name}.{i}.") for i, kind in enumerate(words["terms"][name]))
+        return numbers | {"terms": terms}
+
+    feedback, propagator = Feedback(**part("feedback")), Propagator(**part("propagator"))
+    return Rule(feedback, propagator, words["lags"], name=words["name"], key=words["key"])
+
+
+def _term(kind: str, arrays: Arrays, prefix: str) -> Term:
+    if kind not in _SHIPPED:
+        raise ValueError(f"its rule has the term {kind[:40]!r}, whose code is in no file; give the rule as rule=...")
+    fields = [name for name in _SHIPPED[kind].__dataclass_fields__ if f"{prefix}{name}" in arrays]
+    return _SHIPPED[kind](*(_number(arrays[f"{prefix}{name}"]) for name in fields))
+
+
+def _number(value: np.ndarray | None) -> Any:
+    """As the rule held it: a Python number where it was one, whole or not, else an array."""
+    return value if value is None or value.ndim else value.item()
