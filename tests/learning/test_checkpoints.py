@@ -200,7 +200,7 @@ def test_another_version_is_refused(path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "VERSION", 99)
         run(path, num_steps=1)
-    assert_refused(path, "it has format version 99, but this localgrad reads version 1", "delete this one")
+    assert_refused(path, "it has format version 99, but this localgrad reads version 2", "delete this one")
 
 
 @pytest.mark.parametrize(
@@ -224,8 +224,17 @@ def test_what_no_run_would_write_is_refused(path, name, value, words):
     with np.load(path) as stored:
         arrays = dict(stored)
     arrays[name] = value
-    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    kept = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    if name not in ("version", "digest"):  # as one would who knows of the digest
+        assert_refused_without_digest(path, kept)
+        kept["digest"] = np.array(checkpoints._digest(kept))
+    np.savez(path, **kept)
     assert_refused(path, words)
+
+
+def assert_refused_without_digest(path, arrays):
+    np.savez(path, **arrays)
+    assert_refused(path, "its arrays do not belong together")
 
 
 class Exploit:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from localgrad.diagnostics.rank import singular_spectrum
 from localgrad.learning.flow import learn
+from localgrad.learning.methods import Flow
 from localgrad.models.linear import LinearRNN
 from localgrad.reproduction.networks.gaussian_networks import gaussian_weights, out_of_steps, random_teacher, scaled
 from localgrad.reproduction.networks.rank.bound import UPDATES, BoundParameters, bound_of_rank
@@ -119,7 +120,8 @@ def _sampled(
 
 def _outcome(rule: Rule, students: LinearRNN, teacher: LinearRNN, silent: float, p: Parameters) -> dict[str, Any]:
     """How the runs of one rule ended, and the spectra of what they learned; axes "seeds", "change seeds"."""
-    curve = learn(rule, students, teacher, duration=p.duration, rtol=1e-3, atol=1e-5, max_steps=p.max_steps)
+    flow = Flow(rtol=1e-3, atol=1e-5, max_steps=p.max_steps)
+    curve = learn(rule, students, teacher, duration=p.duration, method=flow)
     spectrum = singular_spectrum(curve.initial, curve.final)
     values = spectrum.W.singular_values
     return {
