@@ -46,5 +46,5 @@ class TestPrecision:
         np.testing.assert_allclose(value, brute_force_loss(STUDENT, TEACHER), rtol=self.SINGLE)
 
     def test_without_x64_float64_weights_warn(self):
-        with jax.enable_x64(False), pytest.warns(UserWarning, match=r"cut from float64 to float32 .*'jax_enable_x64', True"):
+        with jax.enable_x64(False), pytest.warns(UserWarning, match=r"to float32 .*'jax_enable_x64', True"):
             network(STUDENT)
