@@ -90,14 +90,16 @@ class Evidence:
 def _written(value: Any, form: str) -> str:
     """A value in a sentence; 0 and whole shares are exact and look it.
 
-    >>> _written(0.0, ".0e"), _written(1.0, ".2%"), _written(0.791, ".1%"), _written("nan", ".2f")
-    ('0', '100 %', '79.1 %', 'nan')
+    >>> _written(0.0, ".0e"), _written(1.0, ".2%"), _written(0.791, ".1%"), _written(-1.0, ".2f")
+    ('0', '100 %', '79.1 %', '−1.00')
     """
     if isinstance(value, str):
         return value
     if form.endswith("%"):
-        return f"{value:.0%}"[:-1] + " %" if value in (0, 1) else f"{value:{form}}"[:-1] + " %"
-    return "0" if value == 0 else f"{value:{form}}"
+        text = f"{value:.0%}" if value in (0, 1) else f"{value:{form}}"
+        return text[:-1] + " %"
+    text = "0" if value == 0 else f"{value:{form}}"
+    return "−" + text[1:] if text.startswith("-") else text
 
 
 def verdict(statement: Statement, evidence: Evidence) -> str:

@@ -48,10 +48,10 @@ class Parameters:
     max_steps: int = 2000
     thresholds: tuple[float, ...] = (0.1, 0.05, 0.01)
     learning_rate: float = 0.05
-    num_steps: int = 5000
+    num_steps: int = 4000
     batch_size: int = 32
     horizon: int = 40
-    num_sampled: int = 10
+    num_sampled: int = 6
     seed: int = 0
     bound: BoundParameters = field(default_factory=BoundParameters)
 
