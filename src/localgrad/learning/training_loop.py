@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from localgrad.checks import check_finite, check_kind
 from localgrad.learning.trainer import Trainer, TrainingState
-from localgrad.models.linear import LinearRNN
+from localgrad.models.linear import LinearRNN, as_keys
 from localgrad.rules.rule import Rule
 from localgrad.updates.exact import exact_loss as expected_loss
 from localgrad.updates.horizon import Horizon
@@ -36,6 +36,7 @@ class RunningTraining:
 
     def __init__(self, trainer: Trainer, student: LinearRNN, key: PRNGKeyArray, num_steps: int, save_every: int | None):
         _check_batch(trainer, student)
+        _check_key(key)
         self.trainer, self.initial, self.key, self.save_every = trainer, student, key, save_every
         seeds = student.W.shape[:-2]
         self.keys = jax.random.split(key, seeds) if seeds else key
@@ -215,3 +216,10 @@ def _check_batch(trainer: Trainer, student: LinearRNN) -> None:
     check_finite("student", student)
     first = jax.tree.map(lambda x: x[0], student) if lead else student
     _with_rule(trainer, trainer.rule.of_seed(0)).init(first)
+
+
+def _check_key(key: PRNGKeyArray) -> None:
+    """`ValueError` unless this is one random key of JAX."""
+    shape = as_keys(key).shape
+    if shape:
+        raise ValueError(f"key must be one random key, also for a batch of students; got keys of shape {shape}")
