@@ -301,5 +301,5 @@ def test_misuse_names_the_value_and_the_remedy(changed, words):
 @pytest.mark.parametrize("key", [0, None, jax.random.split(jax.random.key(0), 3)], ids=["number", "none", "batch"])
 def test_a_key_that_is_not_one_random_key_is_refused_in_a_sentence(key):
     network = lg.LinearRNN([[0.5]], [[0.0]], [[1.0]])
-    with pytest.raises(ValueError, match="key must be (a JAX|one) random key"):
+    with pytest.raises(ValueError, match=r"key must be (a JAX|one) random key"):
         lg.train(lg.BPTT(), network, network, key=key, learning_rate=0.1, num_steps=1, batch_size=1, horizon=2)
