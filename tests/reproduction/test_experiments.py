@@ -105,6 +105,12 @@ def test_experiments_are_known_by_their_names(name):
     assert all(figure.caption.endswith(".") for figure in experiment.figures)
 
 
+def test_every_experiment_describes_its_variables():
+    """`Experiment.run` holds the descriptions against the dataset; here, that there are any."""
+    waiting = {"eprop-rank", "feedback-dimension", "double-limit", "real-teachers"}
+    assert {name for name in catalogue.NAMES if not catalogue.load(name).describe} <= waiting
+
+
 def test_figure_names_are_unique():
     names = [figure.name for name in catalogue.NAMES for figure in catalogue.load(name).figures]
     assert len(names) == len(set(names))
@@ -247,7 +253,7 @@ def test_mode_rates_are_those_of_each_mode():
     np.testing.assert_array_equal(data.c, [1.0, -2.0, 0.25])
     np.testing.assert_array_equal(data.rate[0], data.rate[2])
     one = mode_rates([BPTT()], Mode(*(np.array([x[1]]) for x in teacher)))
-    assert one.rate.item() == pytest.approx(float(data.rate.sel(rule="BPTT", scale=1.0, mode=2)), rel=1e-14)
+    assert one.rate.item() == pytest.approx(float(data.rate.sel(rule=BPTT().key, scale=1.0, mode=2)), rel=1e-14)
 
 
 def test_mode_rates_are_drawn_also_where_a_rule_is_unstable():

@@ -1,7 +1,7 @@
 """Unaligned students align while they learn, and then follow the mode equations: how far, under which rule, and why.
 
 Students are Gaussian networks with small weights, the teacher an aligned one with four modes; learning is the exact
-flow. How well mode equations predict it afterwards is measured in `emergent_modes.py`.
+flow. How well mode equations predict it afterwards is measured in `modes.py`.
 
 For small weights `B` learns first, by `Fᵀ A* B*`: with a fixed feedback `R` the direction `p_k` of mode k becomes row
 k of `UᵀR`. Directions of separate modes are orthogonal; the rows of a Gaussian `R` are not, those of an orthonormal `R`
@@ -25,6 +25,9 @@ from localgrad.models.linear import LinearRNN, random_network
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.reproduction.networks.emergent_alignment.describe import DESCRIBE
 from localgrad.reproduction.networks.emergent_alignment.modes import (
+    FULL,
+    KEYS,
+    LOCAL,
     ORTHONORMAL,
     draw_prediction,
     prediction_checks,
@@ -38,7 +41,7 @@ from localgrad.reproduction.networks.emergent_alignment.sampled import sampled_c
 from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
 from localgrad.rules.rule import Rule
 
-SWEPT = ("BPTT", "RFLO", ORTHONORMAL)
+SWEPT = (FULL, LOCAL, ORTHONORMAL)
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ def _alignment_claims(data: xr.Dataset) -> list[Claim]:
 
 def _reasons(data: xr.Dataset) -> list[Claim]:
     missing = data.misalignment.median("swept_student")
-    bptt, decades = missing.sel(swept_rule="BPTT").values, np.log(data.scale.values)
+    bptt, decades = missing.sel(swept_rule=FULL).values, np.log(data.scale.values)
     smallest = missing.isel(scale=0)
     return [
         Claim.at_least(
@@ -210,7 +213,7 @@ def _reasons(data: xr.Dataset) -> list[Claim]:
             "RFLO's hardly do, since the rows of a Gaussian R are not orthogonal: those of an orthonormal R do "
             "(1 − |cos| under Gaussian over that under orthonormal R, at the smallest scale)",
             5.0,
-            smallest.sel(swept_rule="RFLO") / smallest.sel(swept_rule=ORTHONORMAL),
+            smallest.sel(swept_rule=LOCAL) / smallest.sel(swept_rule=ORTHONORMAL),
         ),
     ]
 
@@ -218,7 +221,7 @@ def _reasons(data: xr.Dataset) -> list[Claim]:
 def _band(ax: Axes, values: xr.DataArray, name: str) -> None:
     """Median over everything but time, and the quartiles about it."""
     low, middle, high = values.quantile([0.25, 0.5, 0.75], [d for d in values.dims if d != "time"]).values
-    look = rule_style(name) | {"marker": ""}
+    look = rule_style(KEYS[str(name)]) | {"marker": ""}
     ax.plot(values.time[1:], middle[1:], **look, label=name)
     ax.fill_between(values.time[1:], low[1:], high[1:], color=look["color"], alpha=0.12, linewidth=0)
 
@@ -235,7 +238,7 @@ def draw_alignment(data: xr.Dataset) -> Figure:
         ax.set(xscale="log", xlabel="learning time", ylabel=f"{kind} alignment", ylim=(None, 1.02))
     for name in data.swept_rule.values:
         axes[3].loglog(
-            data.scale, data.misalignment.sel(swept_rule=name).median("swept_student"), **rule_style(str(name))
+            data.scale, data.misalignment.sel(swept_rule=name).median("swept_student"), **rule_style(KEYS[str(name)])
         )
     axes[3].set_xticks(data.scale.values, [f"{x:g}" for x in data.scale.values])
     axes[3].xaxis.set_minor_formatter("")
@@ -261,19 +264,19 @@ EXPERIMENT = Experiment(
             "emergent-alignment",
             draw_alignment,
             "Alignment of unaligned Gaussian students with a four-mode teacher over learning time: medians over "
-            "students and modes, bands to the quartiles. a: directions of input and output align early, alike under "
-            "all rules. b: recurrent weights become diagonal on these directions, with symmetric feedback (BPTT, "
-            "tBPTT(1), e-prop; they coincide) only once the modes grow. c: readouts turn towards a fixed feedback. "
-            "d: what is missing of a's alignment in the end vanishes with the scale of the initial weights under BPTT, "
+            "students and modes, bands to the quartiles. A: directions of input and output align early, alike under "
+            "all rules. B: recurrent weights become diagonal on these directions, with symmetric feedback (BPTT, "
+            "tBPTT(1), e-prop; they coincide) only once the modes grow. C: readouts turn towards a fixed feedback. "
+            "D: what is missing of A's alignment in the end vanishes with the scale of the initial weights under BPTT, "
             "but not under RFLO with a Gaussian R, whose rows are not orthogonal; with an orthonormal R it does.",
         ),
         FigureSpec(
             "emergent-alignment-modes",
             draw_prediction,
-            "a, b: one student under BPTT and RFLO; symbols: gains of its effective modes; curves: the mode equations "
-            "started from them at the grey line, where the transient ends. c: error of each rule's own mode equations "
+            "A, B: one student under BPTT and RFLO; symbols: gains of its effective modes; curves: the mode equations "
+            "started from them at the grey line, where the transient ends. C: error of each rule's own mode equations "
             "from there on (median over students and modes). With a Gaussian R about a per cent remains, which is what "
-            "incomplete alignment adds to a_k b_k. d: the largest later error against the time at which the equations "
+            "incomplete alignment adds to a_k b_k. D: the largest later error against the time at which the equations "
             "start: with a fixed feedback they need the transient, with a symmetric one hardly; for symmetric e-prop "
             "they miss the modes' growth by several per cent wherever they start before it.",
         ),

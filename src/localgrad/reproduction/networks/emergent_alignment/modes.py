@@ -7,7 +7,7 @@ The error is that of the gain `a_k b_k`, relative to the teacher's `a*_k b*_k`.
 Symmetric e-prop is BPTT in a mode. But `diag W` is not a frame-free notion (docs/theory.md, section 4): in generic
 frames e-prop's equations, with `m = w`, need not hold. Those of the same feedback and `m = 0`, tBPTT(1)'s and the
 three-factor rule's, run beside them. Limits: `a_k b_k` exceeds a mode's gain by the factor `(1 + |c_k|)/(2|c_k|)`
-where alignment is incomplete (`analysis/aligning.py`), so that errors cannot fall below that.
+where alignment is incomplete (`diagnostics/alignment.py`), so that errors cannot fall below that.
 """
 
 import jax
@@ -26,13 +26,17 @@ from localgrad.reproduction.networks.emergent_alignment.sampled import Course
 from localgrad.rules.presets import BPTT, RFLO, EProp, ThreeFactor, TruncatedBPTT
 
 ORTHONORMAL = "RFLO (orthonormal R)"
-EQUATIONS = ("BPTT", "tBPTT(1)", "RFLO", "e-prop (random)", "three-factor")
+_NAMED = (BPTT(), TruncatedBPTT(1), RFLO(1.0, 0.5), EProp(1.0), ThreeFactor(1.0), EProp())
+FULL, TRUNCATED, LOCAL, RANDOM, TRACELESS, SYMMETRIC = (rule.name for rule in _NAMED)
+KEYS = {rule.name: rule.key for rule in _NAMED} | {ORTHONORMAL: ORTHONORMAL}
+"""A rule's key, for its look, by the name it has here."""
+EQUATIONS = (FULL, TRUNCATED, LOCAL, RANDOM, TRACELESS)
 # The mode equations that are a rule's own.
-OWN = {name: name for name in EQUATIONS[:4]} | {"e-prop (symmetric)": "BPTT", ORTHONORMAL: "RFLO"}
+OWN = {name: name for name in EQUATIONS[:4]} | {SYMMETRIC: FULL, ORTHONORMAL: LOCAL}
 # Rules whose modes separate in any frames (docs/theory.md, section 4); a Gaussian `R` is not aligned in any.
-SEPARATING = ("BPTT", "tBPTT(1)", ORTHONORMAL)
+SEPARATING = (FULL, TRUNCATED, ORTHONORMAL)
 # Those with e-prop's feedback and `m = 0`.
-WITHOUT_PROPAGATOR = {"e-prop (symmetric)": "tBPTT(1)", "e-prop (random)": "three-factor"}
+WITHOUT_PROPAGATOR = {SYMMETRIC: TRUNCATED, RANDOM: TRACELESS}
 
 
 def predictions(curves: list[LearningCurve], R: jax.Array, *, decay: float, aligned: float) -> xr.Dataset:
@@ -150,7 +154,7 @@ def prediction_claims(data: xr.Dataset) -> list[Claim]:
             "… with a largest later error of the gain a_k b_k, relative to a*_k b*_k, of a few per cent, also under "
             "RFLO with a Gaussian R (median over students and modes, worst of four)",
             0.05,
-            max(own[rule] for rule in (*SEPARATING, "RFLO")),
+            max(own[rule] for rule in (*SEPARATING, LOCAL)),
         ),
         Claim.at_most(
             "emergent-alignment.dominant",
@@ -185,13 +189,13 @@ def _example(ax: Axes, data: xr.Dataset, rule: str) -> None:
 def draw_prediction(data: xr.Dataset) -> Figure:
     """Two students and their modes; the error over time; the error over the time at which the equations take over."""
     figure, axes = new_figure(2, 2, height=5.8)
-    _example(axes[0], data, "BPTT")
-    _example(axes[1], data, "RFLO")
+    _example(axes[0], data, FULL)
+    _example(axes[1], data, LOCAL)
     axes[0].legend(loc="lower right")
     error = abs(data.mode_gain - data.gain).median(("student", "mode"))
     largest = data.error_from.median(("student", "mode"))
     for name in data.rule.values:
-        look, here = rule_style(name) | {"marker": ""}, data.time > data.transient.sel(rule=name)
+        look, here = rule_style(KEYS[str(name)]) | {"marker": ""}, data.time > data.transient.sel(rule=name)
         axes[2].loglog(data.time[here], error.sel(rule=name)[here], **look, label=name)
         axes[3].loglog(data.start[1:], largest.sel(rule=name)[1:], **look)
     axes[2].set(xlabel="learning time", ylabel="error of the gain / a* b*")

@@ -45,15 +45,15 @@ class BoundParameters:
 def bound_of_rank(p: BoundParameters) -> dict[str, Any]:
     """Rank of what RFLO (unaligned, aligned) and BPTT learn in a few steps, for every update and number of outputs."""
     dims, shape = ("outputs", "update"), (len(p.outputs), len(UPDATES))
-    ranks = {name: np.zeros((2, *shape), dtype=int) for name in ("unaligned", "aligned", "bptt")}
+    ranks = {name: np.zeros((2, *shape), dtype=int) for name in ("unaligned", "aligned", "full")}
     outside = np.zeros(shape)
     for row, o in enumerate(p.outputs):
-        cases = {"unaligned": _unaligned(p, o), "aligned": _aligned(p, o), "bptt": _unaligned(p, o)}
+        cases = {"unaligned": _unaligned(p, o), "aligned": _aligned(p, o), "full": _unaligned(p, o)}
         for (name, (student, teacher, R)), column in itertools.product(cases.items(), range(len(UPDATES))):
-            rule = BPTT() if name == "bptt" else RFLO(R, p.decay)
+            rule = BPTT() if name == "full" else RFLO(R, p.decay)
             found = singular_spectrum(student, _after_steps(rule, student, teacher, column, p), feedback=R)
             ranks[name][:, row, column] = found.W.rank, found.B.rank
-            if name != "bptt":
+            if name != "full":
                 outside[row, column] = max(outside[row, column], found.W.outside_feedback, found.B.outside_feedback)
     return {f"rank_{name}": (("change", *dims), value) for name, value in ranks.items()} | {
         "outside_feedback": (dims, outside)

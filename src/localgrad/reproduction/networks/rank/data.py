@@ -157,7 +157,7 @@ DESCRIBE = {
     "sampled_singular_values": "singular values of what sampled training learned in W over the largest",
     "rank_unaligned": "rank of what RFLO learned in a few steps, unaligned networks",
     "rank_aligned": "rank of what RFLO learned in a few steps, aligned networks",
-    "rank_bptt": "rank of what BPTT learned in a few steps",
+    "rank_full": "rank of what BPTT learned in a few steps",
     "outside_feedback": "share of the energy of what RFLO learned outside the span of its feedback",
     "rule": "key of the rule",
     "rule_name": "name of the rule",

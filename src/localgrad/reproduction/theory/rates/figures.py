@@ -53,7 +53,7 @@ def draw_map(data: xr.Dataset) -> Figure:
 def table(data: xr.Dataset) -> list[list[str]]:
     """RFLO against BPTT over feedbacks and decays: share of the length of `s` where it is slower, crossings there."""
     share, within = share_of_length(data.slower.sel(strength=1.0)), data.num_crossings.isel(range=1)
-    rows = [["RFLO", *(f"w* = {w:g}" for w in data.w_star.values)]]
+    rows = [["feedback and decay", *(f"w* = {w:g}" for w in data.w_star.values)]]
     for i, feedback in enumerate(data.feedback.values):
         for j, decay in enumerate(data.decay.values):
             cells = zip(share[i, j].values, within[i, j].values, strict=True)
