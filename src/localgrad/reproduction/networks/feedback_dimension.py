@@ -173,7 +173,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_most(
             "feedback-dimension.bound",
             "theory, section 9",
-            "Rank of RFLO's W_K − W_0 minus the number of distinct feedback dimensions (largest of all runs)",
+            "Rank of RFLO's change of W minus the number of distinct feedback dimensions (largest of all runs)",
             0,
             excess.max(),
         ),
@@ -224,6 +224,10 @@ def claims(data: xr.Dataset) -> list[Claim]:
     ]
 
 
+FLOOR = 1e-4
+"""Lower end of the axis of singular values; smaller ones are not drawn."""
+
+
 def _share(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else np.nan
 
@@ -236,10 +240,12 @@ def draw_gain(data: xr.Dataset) -> Figure:
     for name, color, marker in zip(data.arrangement.values, PALETTE, "os^DvP", strict=False):
         runs, look = small.sel(arrangement=name), {"color": color, "marker": marker}
         axes[0].plot(data.time, runs.loss.median("seed"), **look, markevery=4, label=str(name))
-        values = np.maximum(runs.singular_values.median("seed"), 1e-4)
-        axes[1].plot(index, values, **look)
+        values = runs.singular_values.median("seed")
+        axes[1].plot(index, values.where(values > FLOOR), **look)
     axes[0].set(xlabel="learning time", ylabel="task loss / silent loss", xscale="log", yscale="log")
-    axes[1].set(xlabel="index", ylabel="σ / σ₁ of $W_K - W_0$", xlim=(0.8, 6.2), ylim=(8e-5, 1.5), yscale="log")
+    axes[1].set(
+        xlabel="index", ylabel="σ / σ₁ of the change of W", xlim=(0.8, 6.2), ylim=(0.8 * FLOOR, 1.5), yscale="log"
+    )
     place = np.arange(data.sizes["arrangement"])
     share = (data.outcome.isel(setting=1) == Outcome.DIVERGED).mean("seed")
     axes[2].barh(place, share, 0.6, color=GREY)
@@ -280,11 +286,11 @@ EXPERIMENT = Experiment(
             "feedback-dimension-gain",
             draw_gain,
             "RFLO on a task with one output, alone and with copies of it or auxiliary readouts of the teacher's hidden "
-            "state; medians over students. a: loss of the task's output, small weights and feedback: auxiliary "
-            "readouts lower it, copies hardly. b: singular values of what was learned, same runs: copies that share a "
+            "state; medians over students. A: loss of the task's output, small weights and feedback: auxiliary "
+            "readouts lower it, copies hardly. B: singular values of what was learned, same runs, down to 1e-4 of the first: copies that share a "
             "readout have rank 1, copies with their own a rank that is small in effect, auxiliary readouts one that is "
-            "not. c: the cost: from large weights with a large R, more outputs make more runs diverge (share); in the "
-            "runs of a and b none does.",
+            "not. C: the cost: from large weights with a large R, more outputs make more runs diverge (share); in the "
+            "runs of A and B none does.",
         ),
     ),
     table=table,

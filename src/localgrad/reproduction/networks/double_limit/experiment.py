@@ -9,7 +9,7 @@ Theory takes two limits, `T → ∞` and `η → 0`, and the mean over all batch
 - a batch of `N` sequences has the finite horizon's update as its mean, and a spread `∝ 1/√N`; whole sampled learning
   curves spread `∝ √(η/N)` about the flow.
 
-The runs are in `double_limit_runs.py` and `double_limit_samples.py`.
+The runs are in `runs.py` and `samples.py`.
 
 Source: docs/theory.md, sections 3, 7 and 9.
 """
@@ -44,7 +44,7 @@ def compute(p: Parameters) -> xr.Dataset:
     path = exact_flow(problem, p)
     flow = jax.tree.map(lambda x: x[:, np.array([0, -2, -1])], path)  # start, at `duration`, end
     parts = (finite_horizons(problem, flow, p), finite_steps(problem, flow, p), finite_batches(problem, flow, p))
-    return xr.merge([*parts, reach_on_the_way(problem, path)])
+    return xr.merge([*parts, reach_on_the_way(problem, path)], compat="no_conflicts")
 
 
 # --- what is expected, and what is found -----------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.equal(
             "double-limit.update-spread",
             "theory, section 9",
-            "Sampled updates spread like 1/√N (slope)",
+            "Sampled updates spread like N^(−1/2) (slope against the batch size N)",
             -0.5,
             _furthest(_slopes(data.batch_size.values, data.update_spread), -0.5),
             tolerance=0.1,
@@ -168,7 +168,7 @@ def table(data: xr.Dataset) -> list[list[str]]:
     shares = zip(data.learned_bias[:, 0].values, data.deviation[:, 1].values, data.update_spread[:, -1].values,
                  data.curve_spread[:, -1, 0].values, data.curve_bias[:, -1, 0].values, strict=True)  # fmt: skip
     rows = [head]
-    for name, (critical, rate, largest), (bias, *others) in zip(data.rule.values, factors, shares, strict=True):
+    for name, (critical, rate, largest), (bias, *others) in zip(data.rule_name.values, factors, shares, strict=True):
         numbers = [f"{critical:.3f}", f"{bias:.2%}", f"{rate:.3f}", f"{largest:.3f}"]
         rows.append([str(name), *numbers, *(f"{x:.2%}" for x in others)])
     return rows
@@ -192,19 +192,19 @@ EXPERIMENT = Experiment(
         FigureSpec(
             "double-limit-bias",
             draw_limits,
-            "One student, unaligned, under each rule. a: relative bias of the update at a finite horizon, late on the "
+            "One student, unaligned, under each rule. A: relative bias of the update at a finite horizon, late on the "
             "learning curve: geometric with the final-step loss (markers) until rounding, 1/T with the sequence loss "
-            "(lines without). b: distance of learning by steps from the flow, relative to the way learned: slope 1. c: "
+            "(lines without). B: distance of learning by steps from the flow, relative to the way learned: slope 1. C: "
             "growth of a small perturbation of the end of the flow in 512 steps: none below the critical rate that "
             "the Jacobian gives, and departure from one per cent above it. RFLO and random e-prop then overflow "
-            "(shown as 1e12); the others go no further than some distance from the end.",
+            "(triangles at the top); the others go no further than some distance from the end.",
         ),
         FigureSpec(
             "double-limit-samples",
             draw_samples,
-            "a: spread of the first sampled update, relative to the update: slope −1/2 and nearly the same for all "
-            "rules. b: spread over seeds of what sampled learning has learned, for all rates and batch sizes: only "
-            "η/N counts, with slope 1/2 (line: slope 1/2, through the mean). RFLO spreads least here. c: distance of "
+            "A: spread of the first sampled update, relative to the update: slope −1/2 and nearly the same for all "
+            "rules. B: spread over seeds of what sampled learning has learned, for all rates and batch sizes: only "
+            "η/N counts, with slope 1/2 (line: slope 1/2, through the mean). RFLO spreads least here. C: distance of "
             "the seeds’ mean from the flow: set by η. For RFLO it exceeds the spread: more seeds or larger "
             "batches would not bring it to the flow, only smaller steps.",
         ),

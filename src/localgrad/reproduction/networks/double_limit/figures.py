@@ -8,6 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from localgrad.figures.plotting import GREY, label_panels, new_figure, rule_style
+from localgrad.reproduction.axes import name_of
+
+OVERFLOW = 1e12
+"""Growth of a perturbation from which on a run counts as overflowed."""
 
 
 def draw_limits(data: xr.Dataset) -> Figure:
@@ -15,10 +19,15 @@ def draw_limits(data: xr.Dataset) -> Figure:
     figure, axes = new_figure(1, 3, height=3.1)
     for i, rule in enumerate(data.rule.values):
         look = rule_style(rule)
-        axes[0].semilogy(data.horizon, data.final_bias[i, 1].clip(1e-14), **look, label=str(rule))
+        axes[0].semilogy(data.horizon, _positive(data.final_bias[i, 1]), **look, label=name_of(data, rule))
         axes[0].semilogy(data.horizon, data.sequence_bias[i, 1], **look | {"marker": ""})
         axes[1].loglog(data.learning_rate, data.deviation[i], **look)
-        axes[2].semilogy(data["ratio"], data.growth[i], **look)
+        ended = data.growth[i] < OVERFLOW
+        axes[2].semilogy(data["ratio"], data.growth[i].where(ended), **look)
+        top = np.full(int((~ended).sum()), 0.97)  # where it overflowed: above the frame
+        axes[2].plot(
+            data["ratio"][~ended], top, "^", color=look["color"], markersize=7, transform=axes[2].get_xaxis_transform()
+        )
     axes[0].set(xlabel="horizon T (steps)", ylabel="relative bias of the update", ylim=(1e-14, 10))
     axes[1].set(xlabel="learning rate η", ylabel="relative distance from the flow")
     axes[2].set(xlabel="η / critical η", ylabel="growth of a perturbation")
@@ -37,7 +46,7 @@ def draw_samples(data: xr.Dataset) -> Figure:
     order = np.argsort(relative)
     for i, rule in enumerate(data.rule.values):
         look = rule_style(rule)
-        axes[0].loglog(data.batch_size, data.update_spread[i], **look, label=str(rule))
+        axes[0].loglog(data.batch_size, data.update_spread[i], **look, label=name_of(data, rule))
         axes[1].loglog(relative[order], data.curve_spread[i].values.ravel()[order], **look | {"linestyle": ""})
         axes[2].loglog(data.sampled_rate, data.curve_bias[i, -1], **look)
     line = np.array([relative.min(), relative.max()])
@@ -55,6 +64,11 @@ def draw_samples(data: xr.Dataset) -> Figure:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(data.rule))
     label_panels(axes)
     return figure
+
+
+def _positive(values: xr.DataArray) -> xr.DataArray:
+    """Without what is rounding: an error of exactly 0 has no place on a logarithmic axis."""
+    return values.where(values > 0)
 
 
 def _thirds(axis: Any) -> None:

@@ -14,6 +14,8 @@ from jax.flatten_util import ravel_pytree
 from localgrad.learning.flow import learn
 from localgrad.learning.methods import Flow
 from localgrad.models.linear import LinearRNN, random_network, spectral_radius
+from localgrad.reproduction.axes import rule_axis
+from localgrad.reproduction.networks.double_limit.figures import OVERFLOW
 from localgrad.rules.compiled import in_general_form
 from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
 from localgrad.rules.rule import Rule
@@ -21,7 +23,7 @@ from localgrad.updates.expected import expected_loss, expected_update
 from localgrad.updates.horizon import Horizon, Loss
 from localgrad.updates.lags import Lags, lags_of, update_by_lags
 
-_LARGEST = 1e12
+_LARGEST = OVERFLOW
 """Growth that is written down for runs that overflow."""
 
 
@@ -57,10 +59,15 @@ class Parameters:
 class Problem(NamedTuple):
     """Rules (`"rule"` axis, in the form that shares a program), the student and the teacher."""
 
-    names: list[str]
+    axis: dict[str, Any]  # its coordinates (`rule_axis`); BPTT comes first
     rules: Rule
     student: LinearRNN
     teacher: LinearRNN
+
+    @property
+    def num_rules(self) -> int:
+        """How many rules."""
+        return len(self.axis["rule"])
 
 
 def make_problem(p: Parameters) -> Problem:
@@ -71,7 +78,7 @@ def make_problem(p: Parameters) -> Problem:
     R = jax.random.normal(keys[2], (1, p.hidden)) / np.sqrt(p.hidden)
     rules = [BPTT(), TruncatedBPTT(1), RFLO(R, p.decay), EProp(R), EProp()]
     general = stack([in_general_form(rule, 1, p.hidden) for rule in rules])
-    return Problem([rule.name for rule in rules], general, *jax.tree.map(np.asarray, (student, teacher)))
+    return Problem(rule_axis(rules), general, *jax.tree.map(np.asarray, (student, teacher)))
 
 
 def exact_flow(problem: Problem, p: Parameters) -> LinearRNN:
@@ -150,11 +157,11 @@ def finite_horizons(problem: Problem, flow: LinearRNN, p: Parameters) -> xr.Data
             "final_bias": (("rule", "at", "horizon"), final),
             "sequence_bias": (("rule", "at", "horizon"), sequence),
             "expected_ratio": (("rule", "at"), np.array(ratio)),
-            "expected_power": ("rule", [int(name == "BPTT") for name in problem.names]),
+            "expected_power": ("rule", [int(i == 0) for i in range(problem.num_rules)]),
             "learned_bias": (("rule", "curve_horizon"), _learned_bias(problem, p)),
         },
         {
-            "rule": problem.names,
+            **problem.axis,
             "at": [0.0, p.duration, p.end],
             "horizon": list(p.horizons),
             "curve_horizon": list(p.curve_horizons),
@@ -177,7 +184,7 @@ def _expected_ratio(rule: Rule, student: LinearRNN, teacher: LinearRNN) -> float
 def _learned_bias(problem: Problem, p: Parameters) -> np.ndarray:
     """How far what is learned by time `duration` under a finite horizon lies from what it should be, relatively."""
     rate = p.learning_rates[-1]
-    students, count = _repeat(problem.student, len(problem.names)), round(p.duration / rate)
+    students, count = _repeat(problem.student, problem.num_rules), round(p.duration / rate)
 
     def learned(horizon: int | None) -> LinearRNN:
         return _descend_all(problem, students, rate, count, horizon)[0]
@@ -194,7 +201,7 @@ def reach_on_the_way(problem: Problem, path: LinearRNN) -> xr.Dataset:
         max(_expected_ratio(rule, network, problem.teacher) for network in unstack(row)[:-1])
         for rule, row in zip(rules, networks, strict=True)
     ]
-    return xr.Dataset({"largest_ratio": ("rule", largest)}, {"rule": problem.names})
+    return xr.Dataset({"largest_ratio": ("rule", largest)}, problem.axis)
 
 
 def _repeat(network: LinearRNN, count: int) -> LinearRNN:
@@ -204,7 +211,7 @@ def _repeat(network: LinearRNN, count: int) -> LinearRNN:
 def _descend_all(
     problem: Problem, students: LinearRNN, rates: Any, counts: Any, horizon: int | None = None
 ) -> tuple[LinearRNN, np.ndarray]:
-    shape = (len(problem.names),)
+    shape = (problem.num_rules,)
     rates, counts = np.broadcast_to(np.asarray(rates, float), shape), np.broadcast_to(np.asarray(counts, int), shape)
     lags = lags_of(Horizon(horizon), float)
     networks, losses = _descend(problem.rules, students, problem.teacher, rates, counts, lags)

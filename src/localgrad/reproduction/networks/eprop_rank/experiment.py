@@ -170,7 +170,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_least(
             "eprop-rank.equal-parts",
             "new: measured",
-            "e-prop itself leaves q·o = 1 behind: from an equal diagonal, o = 1 (least rank of W_K − W_0 at 1e-6)",
+            "e-prop itself leaves q·o = 1 behind: from an equal diagonal, o = 1 (least rank of the change of W at 1e-6)",
             2,
             (end.sel(diagonal=_DIAGONALS[0]) > 1e-6).sum("index").min(),
         ),
@@ -220,7 +220,8 @@ def draw_learning(data: xr.Dataset) -> Figure:
         ranks = (data.change.sel(diagonal=name) > 1e-6).sum("index")[:, 1:]
         axes[0].semilogx(time, ranks.median("seed"), **look)
         axes[0].fill_between(time, ranks.min("seed"), ranks.max("seed"), color=PALETTE[i], alpha=0.15, linewidth=0)
-        values = np.exp(np.log(end.sel(diagonal=name).clip(1e-18)).mean("seed"))
+        found = end.sel(diagonal=name)
+        values = np.exp(np.log(found.where(found > 0)).mean("seed"))  # a value of exactly 0 is not drawn
         axes[1].semilogy(np.arange(1, len(values) + 1), values, **look, marker="os^"[i])
     for key, color, line, label in (
         ("law", GREY, "--", "law without constant"),
@@ -231,8 +232,8 @@ def draw_learning(data: xr.Dataset) -> Figure:
             data.path_time[1:], surplus, color=color, linestyle=line, marker="o", markersize=3, label=label
         )
     zero_line(axes[2])
-    axes[0].set(xlabel="learning time", ylabel="rank of W_k − W_0 at 1e-6", ylim=(0, None))
-    axes[1].set(xlabel="index", xticks=(1, 4, 7, 10), ylabel="σ / σ₁ of W_K − W_0", ylim=(1e-16, 3))
+    axes[0].set(xlabel="learning time", ylabel="rank of the change of W at 1e-6", ylim=(0, None))
+    axes[1].set(xlabel="index", xticks=(1, 4, 7, 10), ylabel="σ / σ₁ of the change of W", ylim=(1e-16, 3))
     axes[2].set(xlabel="learning time", ylabel="largest surplus of rank(ΔW)")
     handles, labels = (a + b for a, b in zip(*(axes[i].get_legend_handles_labels() for i in (0, 2)), strict=True))
     figure.legend(handles, labels, loc="outside lower center", ncols=5)
@@ -278,19 +279,19 @@ EXPERIMENT = Experiment(
         FigureSpec(
             "eprop-rank-law",
             draw_law,
-            "Single updates ΔW at random networks of 32 units. a: the rank at tolerance ε per output grows with the "
+            "Single updates ΔW at random networks of 32 units. A: the rank at tolerance ε per output grows with the "
             "diameter t of diag W and stays near log(1/ε)/μ(t) (line). We conjecture rank ≤ o(1 + ⌈log(1/ε)/μ(t)⌉) at "
-            "random networks. b: against the proved bound o⌈log(2Γ/(ε σ₁))/μ(t)⌉ for ε = 1e-1 … 1e-12 (points are "
-            "jittered by 0.3): 1.2 times the rank for o = 1, 1.5 times for o = 3 (medians). c: the count of lags, "
+            "random networks. B: against the proved bound o⌈log(2Γ/(ε σ₁))/μ(t)⌉ for ε = 1e-1 … 1e-12 (points are "
+            "jittered by 0.3): 1.2 times the rank for o = 1, 1.5 times for o = 3 (medians). C: the count of lags, "
             "o log(1/ε)/log(1/(r max|d|)), says far less, since it does not see how close together the entries lie.",
         ),
         FigureSpec(
             "eprop-rank-learning",
             draw_learning,
-            "Learning with o = 1 and 10 units. a: rank of what is learned (median, range over seeds). Constant decays "
+            "Learning with o = 1 and 10 units. A: rank of what is learned (median, range over seeds). Constant decays "
             "of two values keep it at 2; e-prop goes from q·o = 1 to nearly full even where the diagonal was equal at "
-            "first, since learning spreads it. b: singular values at the end (geometric means): e-prop's still fall "
-            "fast. c: single updates at the networks on e-prop's way, largest surplus over seeds and tolerances: the "
+            "first, since learning spreads it. B: singular values at the end (geometric means): e-prop's still fall "
+            "fast. C: single updates at the networks on e-prop's way, largest surplus over seeds and tolerances: the "
             "law without a constant fails late, where ‖C_0‖ has fallen to a few per cent of the largest ‖C_j‖; the "
             "proved bound is never passed (0 also where both are all 10 units).",
         ),

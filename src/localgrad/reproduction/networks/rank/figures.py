@@ -21,7 +21,7 @@ def draw_spectra(data: xr.Dataset) -> Figure:
         axes[0].plot(index, values.median("seed"), **look)
         spread = np.linspace(-0.2, 0.2, data.sizes["seed"])
         axes[1].plot(place + spread, runs.participation, **look | {"linestyle": ""}, markersize=3)
-    axes[0].set(xlabel="index of the singular value", ylabel="σ / σ₁ of $W_K - W_0$", yscale="log", ylim=(FLOOR, 2))
+    axes[0].set(xlabel="index of the singular value", ylabel="σ / σ₁ of the change of W", yscale="log", ylim=(FLOOR, 2))
     names = [str(name).replace(" (", "\n(") for name in data.rule_name.values]
     axes[1].set_xticks(range(data.sizes["rule"]), names, fontsize=7)
     axes[1].set(ylabel="participation ratio")
@@ -37,6 +37,6 @@ def draw_loss(data: xr.Dataset) -> Figure:
         axes[0].plot(runs.participation, runs.loss, **look, label=str(data.rule_name.values[i]), alpha=0.8)
     for threshold in data.threshold.values:
         axes[0].axhline(threshold, color=BLACK, linewidth=0.5, linestyle=":")
-    axes[0].set(xlabel="participation ratio of $W_K - W_0$", ylabel="final loss / silent loss", yscale="log")
+    axes[0].set(xlabel="participation ratio of the change of W", ylabel="final loss / silent loss", yscale="log")
     axes[0].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
