@@ -170,7 +170,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_least(
             "eprop-rank.equal-parts",
             "new: measured",
-            "e-prop itself leaves q·o = 1 behind: from an equal diagonal, o = 1 (least rank of the change of W at 1e-6)",
+            "e-prop itself leaves q·o = 1 behind: from an equal diagonal, o = 1 (least rank at 1e-6)",
             2,
             (end.sel(diagonal=_DIAGONALS[0]) > 1e-6).sum("index").min(),
         ),
