@@ -287,7 +287,7 @@ EXPERIMENT = Experiment(
             draw_gain,
             "RFLO on a task with one output, alone and with copies of it or auxiliary readouts of the teacher's hidden "
             "state; medians over students. A: loss of the task's output, small weights and feedback: auxiliary "
-            "readouts lower it, copies hardly. B: singular values of what was learned, same runs, down to 1e-4 of the first: "
+            "readouts lower it, copies hardly. B: singular values of what was learned, same runs, down to 1e-4 of σ₁: "
             "copies that share a "
             "readout have rank 1, copies with their own a rank that is small in effect, auxiliary readouts one that is "
             "not. C: the cost: from large weights with a large R, more outputs make more runs diverge (share); in the "
