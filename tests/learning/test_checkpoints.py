@@ -8,6 +8,7 @@ import textwrap
 import time
 import zipfile
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -292,3 +293,24 @@ def test_a_second_run_of_one_checkpoint_is_refused(path):
     assert not path.exists()
     run(path, num_steps=1)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+class Power(lg.Term):
+    exponent: int = eqx.field(static=True)
+
+    def __call__(self, matrix):
+        return matrix**self.exponent
+
+
+@pytest.mark.parametrize(
+    ("rule", "other"),
+    [
+        (lg.Rule(lg.LowRank(1), "diagonal"), lg.Rule(propagator="diagonal" + lg.LowRank(1))),
+        (lg.Rule(Power(1)), lg.Rule(Power(2))),
+        (lg.Rule(lg.WeightMirror(FEEDBACK, 0.5)), lg.Rule(lg.KolenPollack(FEEDBACK, 0.5))),
+    ],
+)
+def test_rules_that_differ_in_what_is_no_number_do_not_continue_each_other(path, rule, other):
+    run(path, rule=rule, num_steps=2)
+    with pytest.raises(ValueError, match="it is of a run with other settings"):
+        run(path, rule=other, num_steps=2)

@@ -172,6 +172,18 @@ def test_every_seed_of_a_batch_is_a_run_of_its_own():
         np.testing.assert_allclose(run.loss[seed], alone.loss, rtol=ROUNDING)
 
 
+@pytest.mark.parametrize("count", [OUTPUT, GROUP + 1])
+def test_a_state_that_seeds_share_learns_for_each_beside_arrays_that_they_do_not(count):
+    batch, each = students(count), jax.random.normal(KEY, (count, OUTPUT, HIDDEN))
+    shared, own = (lg.WeightMirror(R, 0.5) for R in (FEEDBACK, np.stack([FEEDBACK] * count)))
+    runs = [
+        lg.train(lg.Rule(each + mirror), batch, network(TEACHER), key=KEY, **SETTINGS | {"num_steps": 3})
+        for mirror in (shared, own)
+    ]
+    assert_close(matrices(runs[0].final), matrices(runs[1].final), ROUNDING)
+    assert runs[0].final_rule.state[0].shape == (count, OUTPUT, HIDDEN)
+
+
 def test_snapshots_are_what_shorter_runs_end_with():
     def run(num_steps, save_every=None):
         return lg.train(

@@ -65,6 +65,32 @@ class UnitDecays(lg.Term):
         return self.decays[0], 0.0
 
 
+class Careless(lg.Term):
+    """A term that makes what it should not."""
+
+    makes: str = eqx.field(static=True)
+    elementwise: bool = eqx.field(static=True)
+
+    def __init__(self, makes, is_elementwise=False):
+        self.makes, self.elementwise = makes, is_elementwise
+
+    @property
+    def is_elementwise(self):
+        return self.elementwise
+
+    def __call__(self, matrix):
+        return {
+            "column": matrix[:, :1],
+            "row": matrix[0],
+            "dense": matrix,
+            "bool": matrix > 0,
+            "complex": 1j * matrix,
+            "narrow": matrix.astype(jnp.float32),
+            "nan": matrix * jnp.nan,
+            "number": 0.1,
+        }[self.makes]
+
+
 DECAYS = np.array([0.9, -0.4, 0.25, 0.6])
 # A term, what it makes of a matrix in plain NumPy, and what it is a summand of.
 FEEDBACKS = {
@@ -243,8 +269,19 @@ class TestRefused:
             (lg.Propagator(diagonal=DECAYS), "diagonal has shape"),
             (lg.Propagator(full=np.ones((HIDDEN, HIDDEN))), "full has shape"),
             (lg.Propagator(decay=np.ones((HIDDEN, HIDDEN))), "decay has shape"),
-            (lg.Mask(np.ones((3, 3))), "the propagator does not fit a network"),
-            (lg.FixedMatrix(np.ones((3, 3))), r"makes of a matrix of shape \(4, 4\) one of shape \(3, 3\)"),
+            (lg.Mask(np.ones((3, 3))), r"the mask has shape \(3, 3\)"),
+            (lg.Mask(np.ones(HIDDEN)), r"the mask has shape \(4,\)"),
+            (lg.FixedMatrix(np.ones((3, 3))), r"makes of a Jacobian J of shape \(4, 4\) one of shape \(3, 3\)"),
+            ("full" + lg.FixedMatrix(np.ones((HIDDEN, 1))), r"of shape \(4, 4\) one of shape \(4, 1\)"),
+            ("full" + lg.FixedMatrix(0.1), r"one of shape \(\)"),
+            ("full" + Careless("column", is_elementwise=False), r"one of shape \(4, 1\)"),
+            ("full" + Careless("dense", is_elementwise=True), r"one of shape \(4, 4\); it must be of shape \(4, 1\)"),
+            ("diagonal" + Careless("row", is_elementwise=True), r"one of shape \(4,\)"),
+            (Careless("bool"), "makes bool numbers of float64 ones"),
+            (Careless("complex"), "makes complex128 numbers"),
+            (Careless("narrow"), "makes float32 numbers"),
+            (Careless("number"), r"one of shape \(\)"),
+            (Careless("nan"), "what the term Careless makes of J has an entry that is not finite"),
         ],
     )
     def test_shapes_that_would_broadcast(self, propagator, words):
@@ -253,8 +290,16 @@ class TestRefused:
                 lg.expected_update(lg.Rule(FEEDBACK, propagator), network(STUDENT), network(TEACHER), **settings)
 
     def test_a_feedback_shape_that_would_broadcast(self):
-        for feedback in (lg.Feedback(symmetric=np.ones((OUTPUT, 1))), lg.Mask(np.ones((OUTPUT, 1, 1, 1)))):
-            with pytest.raises(ValueError, match=r"symmetric has shape|one of shape"):
+        for feedback in (
+            lg.Feedback(symmetric=np.ones((OUTPUT, 1))),
+            lg.Mask(np.ones((OUTPUT, 1, 1, 1))),
+            lg.Mask(np.ones((OUTPUT, HIDDEN)), np.ones(HIDDEN)),
+            lg.SignSymmetric(np.ones(HIDDEN)),
+            "symmetric" + lg.FixedMatrix(np.ones(HIDDEN)),
+            "symmetric" + lg.WeightMirror(0.3, 0.5),
+            "symmetric" + lg.KolenPollack(FEEDBACK[:1], 0.5),
+        ):
+            with pytest.raises(ValueError, match=r"has shape|one of shape"):
                 lg.expected_update(lg.Rule(feedback), network(STUDENT), network(TEACHER))
 
     @pytest.mark.parametrize(
@@ -289,6 +334,23 @@ class TestRefused:
 
         with pytest.raises(ValueError, match="word of the term Named is the word 'x'"):
             lg.Rule(Named("x"))
+
+    @pytest.mark.parametrize("rate", [0.0, -1.0, np.nan, np.inf, np.ones(HIDDEN), 1j])
+    @pytest.mark.parametrize("kind", [lg.WeightMirror, lg.KolenPollack])
+    def test_rates_of_learning(self, kind, rate):
+        with pytest.raises(ValueError, match="the rate at which the feedback learns"):
+            kind(FEEDBACK, rate)
+
+    def test_an_update_of_another_shape_than_the_state(self):
+        class Mean(lg.WeightMirror):
+            def update(self, readout, readout_update):
+                return jnp.mean(readout)
+
+        with pytest.raises(ValueError, match=r"update of the state of the term Mean has shape \(\)"):
+            lg.expected_update(lg.Rule(Mean(FEEDBACK, 1.0)), network(STUDENT), network(TEACHER))
+
+    def test_a_sum_begins_with_nothing(self):
+        assert lg.Rule(sum([lg.SignSymmetric(), lg.SignSymmetric()])).feedback.fixed is None
 
     @pytest.mark.parametrize("rank", [0, -1, 1.5, True, "2"])
     def test_ranks(self, rank):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from typing import Any
 
 import equinox as eqx
@@ -80,7 +81,7 @@ class RunningTraining:
         found |= {"loss": trainer.loss, "method": trainer.method, "lags": rule.lags or 0}
         found |= {"save_every": self.save_every or 0, "key": jax.random.key_data(self.key)}
         found |= {"key_kind": str(jax.random.key_impl(self.key))}
-        found |= {"terms": " + ".join(term.describe("X") for term in rule.terms)}
+        found |= {"terms": _told_apart(rule)}
         numbers, _ = jax.tree_util.tree_flatten_with_path(rule)
         found |= {f"rule{jax.tree_util.keystr(path)}": value for path, value in numbers}
         for name, network in (("teacher", teacher), ("student", self.initial)):
@@ -115,8 +116,17 @@ class RunningTraining:
 
 def _state_of_seeds(rule: Rule, seeds: tuple[int, ...], dtype: Any) -> tuple[Array, ...]:
     """What of the rule learns, for each seed: its own, or a copy of the one that all begin with."""
-    shared = rule.num_seeds is None
-    return tuple(jnp.asarray(jnp.broadcast_to(x, (*seeds, *jnp.shape(x))) if shared else x, dtype) for x in rule.state)
+    return tuple(jnp.asarray(jnp.broadcast_to(x, (*seeds, *jnp.shape(x)[-2:])), dtype) for x in rule.state)
+
+
+def _told_apart(rule: Rule) -> str:
+    """What of a rule's terms is no number: of which part each is, its class, and the fields that are static."""
+    found = []
+    for part, terms in (("feedback", rule.feedback.terms), ("propagator", rule.propagator.terms)):
+        for term in terms:
+            static = {f.name: getattr(term, f.name) for f in fields(term) if f.metadata.get("static")}
+            found.append(f"{part} {type(term).__qualname__} {static}")
+    return "; ".join(found)
 
 
 def _named(network: LinearRNN, prefix: str) -> dict[str, Any]:

@@ -130,10 +130,13 @@ class Rule(Final, eqx.Module, final=True):
             )
         Feedback.check_numbers(self.feedback)  # not as bound methods, which equinox makes slowly
         Propagator.check_numbers(self.propagator)
-        if self.terms:  # whose shapes only a trial can tell; the others' are known by now
-            _check_shape(self.feedback, "feedback", (output, hidden), [(output, hidden)])
-            square = (hidden, hidden)
-            _check_shape(self.propagator, "propagator", square, [square, (hidden, 1), (1, 1)])
+        # What terms make only a trial can tell; a sum would broadcast what does not fit, so each is tried alone.
+        square, columns = (hidden, hidden), [(hidden, 1), (1, 1)]
+        for term in self.feedback.terms:
+            _check_made(term, "readout A", (output, hidden), [(output, hidden)])
+            _check_learning(term, (output, hidden))
+        for term in self.propagator.terms:
+            _check_made(term, "Jacobian J", square, columns if term.is_elementwise else [square])
 
     # --- what of it is a seed's own ---
 
@@ -186,14 +189,52 @@ def _check_lags(lags: Any) -> int | None:
     return int(lags)
 
 
-def _check_shape(part: Any, name: str, given: tuple[int, int], wanted: list[tuple[int, int]]) -> None:
-    """`ValueError` where a feedback or propagator makes of a matrix one of another shape than wanted."""
+def _check_made(term: Term, matrix: str, given: tuple[int, int], wanted: list[tuple[int, int]]) -> None:
+    """`ValueError` where what a term makes of a matrix is not of the wanted shape, or not real in its precision."""
+    kind, number = type(term).__name__, jax.numpy.result_type(float)
+    found = _tried(lambda term, X: term(X), term, given, 1)
+    if np.shape(found) not in wanted:
+        raise ValueError(
+            f"the term {kind} makes of a {matrix} of shape {given} one of shape {np.shape(found)}; it must be of shape {wanted[0]}"
+        )
+    if found.dtype != number:
+        raise ValueError(
+            f"the term {kind} makes {found.dtype} numbers of {number} ones; let it keep the precision of the matrix "
+            "it is given"
+        )
+
+
+def _check_learning(term: Term, given: tuple[int, int]) -> None:
+    """`ValueError` where the state of a term that learns, and its update, are not of the readout's shape."""
+    if not term.learns:
+        return
+    kind, update = type(term).__name__, _tried(lambda term, A, dA: term.update(A, dA), term, given, 2)
+    for what, value in (("state", term.state), ("update of the state", update)):  # type: ignore[attr-defined]
+        if np.shape(value) != given:
+            raise ValueError(
+                f"the {what} of the term {kind} has shape {np.shape(value)}; it must be that of A, {given}"
+            )
+
+
+def _tried(function: Any, term: Term, given: tuple[int, int], count: int) -> Any:
+    """What a function of a term, its numbers in JAX's precision, and of matrices would return; nothing is computed."""
+    number = jax.numpy.result_type(float)
+
+    def shape_of(x: Any) -> Any:
+        return x if isinstance(x, int) else jax.ShapeDtypeStruct(np.shape(x), number)
+
+    own, structure = jax.tree.flatten(jax.tree.map(shape_of, term))
+    numbers = [x for x in own if not isinstance(x, int)]
+
+    def call(numbers: list[Any], *matrices: Any) -> Any:
+        left = iter(numbers)
+        return function(structure.unflatten([x if isinstance(x, int) else next(left) for x in own]), *matrices)
+
     try:
-        shape = jax.eval_shape(part, jax.ShapeDtypeStruct(given, jax.numpy.result_type(float))).shape
-    except TypeError as error:
-        raise ValueError(f"the {name} does not fit a network with a matrix of shape {given}: {error}") from None
-    if shape not in wanted:
-        raise ValueError(f"the {name} makes of a matrix of shape {given} one of shape {shape}; it must be {wanted[0]}")
+        return jax.eval_shape(call, numbers, *[jax.ShapeDtypeStruct(given, number)] * count)
+    except (TypeError, jax.errors.JAXTypeError) as error:
+        reason, kind = str(error).split("\n")[0], type(term).__name__
+        raise ValueError(f"the term {kind} does not fit a network with a matrix of shape {given}: {reason}") from None
 
 
 def _written(*parts: tuple[Any, str], terms: tuple[Term, ...], matrix: str) -> str:

@@ -18,6 +18,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from localgrad.checks import check_positive
 from localgrad.rules.numbers import as_numbers, with_coefficient
 from localgrad.rules.terms import Affine, Term
 
@@ -37,6 +38,7 @@ class SignSymmetric(Term):
 
     def __call__(self, matrix: Any) -> Any:
         """`scale · sign(A)`."""
+        _check_number(self.scale, "the scale of SignSymmetric")
         return self.scale * jnp.sign(matrix)
 
     def on_mode(self, x: Any) -> Any:
@@ -52,6 +54,14 @@ class SignSymmetric(Term):
         return with_coefficient(self.scale, f"sign {matrix}")
 
 
+def _check_number(value: Any, what: str) -> None:
+    """`ValueError` where a scale would broadcast over a network's matrix."""
+    if np.ndim(value) > 0:
+        raise ValueError(
+            f"{what} has shape {np.shape(value)}, but on a network it is one number; for one a weight use localgrad.Mask"
+        )
+
+
 class _LearnedFeedback(Term):
     """A feedback `R` of its own that learns; its current value is the term's state."""
 
@@ -61,6 +71,7 @@ class _LearnedFeedback(Term):
     def __init__(self, feedback: Any, rate: Any):
         self.state = as_numbers(feedback, "the feedback at the start")
         self.rate = as_numbers(rate, "the rate at which the feedback learns")
+        check_positive("the rate at which the feedback learns", self.rate)
 
     def __call__(self, matrix: Any) -> Any:
         """`R` as it is now."""
@@ -160,6 +171,9 @@ class Mask(Term):
 
     def __call__(self, matrix: Any) -> Any:
         """`scale · S ∘ J`."""
+        _check_number(self.scale, "the scale of Mask")
+        if np.ndim(self.mask) and np.shape(self.mask) != np.shape(matrix)[-2:]:
+            raise ValueError(f"the mask has shape {np.shape(self.mask)}; it must be that of the matrix, {matrix.shape}")
         return self.scale * jnp.asarray(self.mask, matrix.dtype) * matrix
 
     def on_mode(self, x: Any) -> Any:

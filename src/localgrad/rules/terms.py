@@ -29,7 +29,9 @@ class Summand:
     def __add__(self, other: Any) -> Sum:
         return Sum((*parts_of(self), *parts_of(other)))
 
-    def __radd__(self, other: Any) -> Sum:
+    def __radd__(self, other: Any) -> Any:
+        if isinstance(other, int) and other == 0:  # where Python's sum() begins
+            return self
         return Sum((*parts_of(other), *parts_of(self)))
 
 

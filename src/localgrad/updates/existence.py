@@ -111,6 +111,9 @@ def _check_finite(rule: Rule | None, student: LinearRNN, teacher: LinearRNN) -> 
              for letter, x in zip("AWB", net.matrices, strict=True)]  # fmt: skip
     if rule is not None:
         named += [("rule's parameters", x) for x in jax.tree.leaves(rule)]
+        made = ((rule.feedback.terms, "A", student.A), (rule.propagator.terms, "J", student.W))
+        named += [(f"what the term {type(term).__name__} makes of {letter}", term(jnp.asarray(matrix)))
+                  for terms, letter, matrix in made for term in terms]  # fmt: skip
     for name, value in named:
         if not np.all(np.isfinite(value)):
             raise ValueError(f"{name} has an entry that is not finite; give finite numbers")
