@@ -195,7 +195,8 @@ def _check_made(term: Term, matrix: str, given: tuple[int, int], wanted: list[tu
     found = _tried(lambda term, X: term(X), term, given, 1)
     if np.shape(found) not in wanted:
         raise ValueError(
-            f"the term {kind} makes of a {matrix} of shape {given} one of shape {np.shape(found)}; it must be of shape {wanted[0]}"
+            f"the term {kind} makes of a {matrix} of shape {given} one of shape {np.shape(found)}; "
+            f"it must be of shape {wanted[0]}"
         )
     if found.dtype != number:
         raise ValueError(

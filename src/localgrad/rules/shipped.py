@@ -58,7 +58,8 @@ def _check_number(value: Any, what: str) -> None:
     """`ValueError` where a scale would broadcast over a network's matrix."""
     if np.ndim(value) > 0:
         raise ValueError(
-            f"{what} has shape {np.shape(value)}, but on a network it is one number; for one a weight use localgrad.Mask"
+            f"{what} has shape {np.shape(value)}, but on a network it is one number; for one a weight use "
+            "localgrad.Mask"
         )
 
 
