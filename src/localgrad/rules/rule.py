@@ -229,7 +229,9 @@ def _tried(function: Any, term: Term, given: tuple[int, int], count: int) -> Any
 
     def call(numbers: list[Any], *matrices: Any) -> Any:
         left = iter(numbers)
-        return function(structure.unflatten([x if isinstance(x, int) else next(left) for x in own]), *matrices)
+        return function(
+            jax.tree.unflatten(structure, [x if isinstance(x, int) else next(left) for x in own]), *matrices
+        )
 
     try:
         return jax.eval_shape(call, numbers, *[jax.ShapeDtypeStruct(given, number)] * count)
