@@ -56,7 +56,7 @@ TEACHER = random_matrices(OUTPUT, TEACHER_HIDDEN, INPUT, seed=2, radius=0.7)
 FEEDBACK = np.random.default_rng(3).standard_normal((OUTPUT, HIDDEN))
 GAMMA = np.array([0.9, -0.4, 0.25, 0.6])
 DECAY = 0.4
-# Not a multiple of anything, and less than a block of lagwise.py; other tests cross a block's border.
+# Not a multiple of anything, and less than a block of lags.py; other tests cross a block's border.
 HORIZON = 7
 
 
@@ -168,7 +168,7 @@ POINTS = [
         False,
     ),
     Case(
-        "diagonal-with-decays-lags-17",  # one lag more than a block of lagwise.py holds
+        "diagonal-with-decays-lags-17",  # one lag more than a block of lags.py holds
         lambda R, g: lg.Rule(R, lg.Propagator(diagonal=0.5, decay=0.5 * g), 17),
         lambda A, W, R, g: (R, 0.5 * _diagonal(W) + 0.5 * np.diag(g)),
         17,

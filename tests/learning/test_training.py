@@ -25,7 +25,7 @@ from localgrad.updates.sampled import METHODS, Noise
 
 # Sums of some hundred terms, and an FFT of 40, in float64.
 ROUNDING = 1e-12
-# More than a block of lagwise.py, and more than the most lags that a case keeps.
+# More than a block of lags.py, and more than the most lags that a case keeps.
 HORIZON, BATCH = 20, 3
 KEY = jax.random.key(5)
 SETTINGS = {"learning_rate": 0.002, "batch_size": 8, "horizon": 6}

@@ -7,7 +7,7 @@ A `Trainer` holds what does not change (rule, teacher, settings) and moves a `Tr
     state, info = trainer.step(key, state)
 
 `step` and `update` are compiled, and map over seeds with `jax.vmap`; `train.py` makes whole runs of them. The three
-methods to compute an update are in `sampled.py`; they agree to rounding.
+methods to compute an update are in `updates/sampled.py`; they agree to rounding.
 
 All is computed in the student's precision. A finite horizon needs no stability: `ρ(W), ρ(W*) ≥ 1` are allowed as long
 as nothing overflows.

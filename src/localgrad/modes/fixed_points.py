@@ -1,6 +1,6 @@
 r"""Where learning can come to rest: all fixed points of a mode under any rule of the family.
 
-With feedback `f = φ₀ + φ₁ a` and `c = a* b* ≠ 0`, the fixed points of the mode equations (`modes.py`) are
+With feedback `f = φ₀ + φ₁ a` and `c = a* b* ≠ 0`, the fixed points of the mode equations (`equations.py`) are
 
 - *optimal* `(s, c/s, w*)`, `s ≠ 0`, loss 0, under every rule;
 - where the feedback vanishes, at `a₀ = −φ₀/φ₁` (only if `φ₁ ≠ 0`): *silent* `(a₀, 0, w)`, and for `a₀ ≠ 0` also

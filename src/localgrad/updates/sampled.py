@@ -5,7 +5,7 @@ With `N` sequences `x` and their errors `ε_t = y_t − y*_t`, let
     Ê_k = ⟨ε_T x_{T−1−k}ᵀ⟩   (final-step loss),   Ê_k = (1/T) Σ_t ⟨ε_t x_{t−1−k}ᵀ⟩   (sequence loss)
 
 be the correlations of error and input at lag `k`, averaged over the batch. Since `h_t = Σ_k W^k B x_{t−1−k}`, *the
-sampled update of every rule is the formula of its expected update (`lagwise.py`) with `Ê_k` in place of `Ẽ_k`*. And
+sampled update of every rule is the formula of its expected update (`lags.py`) with `Ê_k` in place of `Ẽ_k`*. And
 `ε_t = Σ_k E_k x_{t−1−k}` is the noise convolved with the errors `E_k` in the Markov parameters: nothing is simulated.
 
 - `correlation`: just this. Final-step loss: `O(T N · input · output)` beside the cost of an exact update, whatever the

@@ -1,4 +1,4 @@
-"""The figures of `double_limit.py`, drawn from its dataset."""
+"""The figures of `experiment.py`, drawn from its dataset."""
 
 from typing import Any
 

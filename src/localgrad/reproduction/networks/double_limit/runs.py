@@ -1,6 +1,6 @@
-r"""The exact runs of `double_limit.py`: one problem under every rule, its exact flow, finite horizons and steps.
+r"""The exact runs of `experiment.py`: one problem under every rule, its exact flow, finite horizons and steps.
 
-All steps are `θ ← θ − η Δθ`; all rules are in the form that shares one compiled program (`general_form.py`).
+All steps are `θ ← θ − η Δθ`; all rules are in the form that shares one compiled program (`rules/compiled.py`).
 """
 
 from dataclasses import dataclass

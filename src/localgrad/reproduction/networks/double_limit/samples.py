@@ -1,4 +1,4 @@
-"""The sampled runs of `double_limit.py`: single updates of many batches, and whole learning curves of many seeds.
+"""The sampled runs of `experiment.py`: single updates of many batches, and whole learning curves of many seeds.
 
 Both come from one compiled program a batch size: a sampled update is a single step of size 1.
 """

@@ -2,7 +2,7 @@ r"""e-prop's rank: exactly at most q·o for q distinct entries of `diag W`; in g
 
 What e-prop's `ΔW` can span is a matter of how far apart the entries of `diag W` lie in the disc in which the error's
 memory is analytic: of `t = r(d_max − d_min)/(1 − r² d_max d_min)`, `r = max(ρ(W), ρ(W*))`. Singular values fall by
-`e^{−μ(t)}` every `o` of them, `μ(t) = (π/2) K(√(1−t²))/K(t)`: a theorem, up to a computed constant (`eprop_law.py`).
+`e^{−μ(t)}` every `o` of them, `μ(t) = (π/2) K(√(1−t²))/K(t)`: a theorem, up to a computed constant (`law.py`).
 
 **Conjecture.** At random networks no constant is needed: `rank_ε(ΔW) ≤ o(1 + ⌈log(1/ε)/μ(t)⌉)`. Late in learning it
 fails, where `C_0` has been unlearned before the other `C_j`; the theorem holds there too.
@@ -134,7 +134,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_most(
             "eprop-rank.theorem",
-            "new: proved in eprop_law.py",
+            "new: proved in theory, section 9",
             "For any diagonal rank_ε(ΔW) ≤ o⌈log(2Γ/(ε σ_1))/μ(t)⌉ (largest surplus, random and learned networks)",
             0,
             max((rank - data.certified).max(), (data.path_rank - data.path_certified).max()),
@@ -162,7 +162,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_most(
             "eprop-rank.constant-diagonal",
-            "new: proved in eprop_law.py",
+            "new: proved in theory, section 9",
             "With constant decays of 2 values and o = 1, all that is learned has rank at most 2 (largest, at 1e-10)",
             2,
             (data.change.sel(diagonal=_DIAGONALS[2]) > 1e-10).sum("index").max(),
