@@ -20,7 +20,8 @@ NO_ATTRIBUTES = ROOMS | {"checks", "files", "outcomes"}
 
 def modules_cited_in(text):
     """The file names of Python modules in a text, without its blocks of code."""
-    return set(MODULE.findall(re.sub(r"```.*?```", "", text, flags=re.DOTALL)))
+    found = MODULE.findall(re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return {name for name in found if not name.endswith("__init__.py")}  # of which every folder has one
 
 
 def places_of(name, citing):
