@@ -2,9 +2,9 @@ r"""One compiled program that integrates a learning flow, and the limits at whic
 
     dθ/dk = −Δθ   until   loss ≤ tolerance,   ρ(W) → 1 or ρ(M) max(ρ(W), ρ(W*)) → 1,   or time is up
 
-The integrators are diffrax's and our stabilised one (`solvers/stabilized.py`), the loop is in `solvers/stepping.py`. What shapes the
-program is in `Settings`, what does not in `Scales`; where networks are small, all rules share one program
-(`rules/compiled.py`). Checks and results: `flow.py`.
+The integrators are diffrax's and our stabilised one (`solvers/stabilized.py`), the loop is in `solvers/stepping.py`.
+What shapes the program is in `Settings`, what does not in `Scales`; where networks are small, all rules share one
+program (`rules/compiled.py`). Checks and results: `flow.py`.
 
 Source: docs/theory.md, sections 3 and 8.
 """
