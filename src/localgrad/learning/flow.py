@@ -5,8 +5,8 @@ rule itself, not the noise of its samples. With a learning rate the same flow is
 `θ ← θ − η Δθ`, as a program would.
 
 Flows of networks are stiff but only mildly so; the default method is made for that (`solvers/stabilized.py`). Limits:
-dense networks; an infinite horizon ends where `ρ(W)`, or `ρ(M)` times the larger of `ρ(W)` and `ρ(W*)`, reaches 1; that is
-a result (`DIVERGED`), not an error. The compiled program is in `integration.py`.
+dense networks; an infinite horizon ends where `ρ(W)`, or `ρ(M)` times the larger of `ρ(W)` and `ρ(W*)`, reaches 1; that
+is a result (`DIVERGED`), not an error. The compiled program is in `integration.py`.
 
 Source: docs/theory.md, sections 3, 8 and 9.
 """
