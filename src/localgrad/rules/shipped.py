@@ -4,7 +4,7 @@ r"""Terms that ship with localgrad, each a few lines: what they add to `F` or `M
 |---|---|---|---|
 | `SignSymmetric(c)` | F | `c · sign(A)` | `c · sign(a)` |
 | `WeightMirror(R, rate)` | F | `R`, with `dR/dk = rate · (A − R)` | learns |
-| `KolenPollack(R, decay)` | F | `R`, with `dR/dk = −ΔA + decay · (A − R)` | learns |
+| `KolenPollack(R, rate)` | F | `R`, with `dR/dk = −ΔA + rate · (A − R)` | learns |
 | `FixedMatrix(X)` | F, M | `X` | a number `X` |
 | `Mask(S, c)` | F, M | `c · S ∘ A`, `c · S ∘ J` | `c s x` |
 | `LowRank(r)` | F, M | the nearest matrix of rank `r` | – |
@@ -82,12 +82,18 @@ class _LearnedFeedback(Term):
 class WeightMirror(_LearnedFeedback):
     r"""A feedback `R` that comes to mirror the readout: `dR/dk = rate · (A − R)`.
 
-    This is the mean of the weight mirror: in its phase, units `h` fire at random and `R` learns by the correlation of
-    the output with them, `⟨y hᵀ⟩ = A`, against a decay of the same rate.
+    This is the weight mirror in the mean, with `k` the learning time. In the mirror phase hidden units `h` fire at
+    random, and `R` learns by the correlation of the output `y` with them, `⟨y hᵀ⟩ = A`, against a decay of the same
+    rate.
 
-    **Arguments:** `feedback`: `R` at the start, shape `"output hidden"`; `rate`: per unit of learning time, positive.
+    **Arguments:** `feedback`: `R` at the start, shape `"output hidden"`, dimensionless; `rate`: per unit of learning
+    time, positive.
 
-    Source: Akrout et al. 2019, the weight mirror.
+    Source: Akrout et al. 2019, the weight mirror; docs/theory.md, section 2.
+
+    >>> from localgrad.rules.rule import Rule
+    >>> Rule(WeightMirror([[1.0, 0.0]], rate=0.5), "full").state_update([[2.0, 1.0]], 0.0)[0].tolist()
+    [[-0.5, -0.5]]
     """
 
     def update(self, readout: Any, readout_update: Any) -> Any:
@@ -100,19 +106,25 @@ class WeightMirror(_LearnedFeedback):
 
 
 class KolenPollack(_LearnedFeedback):
-    r"""A feedback `R` that learns by the readout's own update: `dR/dk = −ΔA + decay · (A − R)`.
+    r"""A feedback `R` that learns by the readout's own update: `dR/dk = −ΔA + rate · (A − R)`.
 
-    Kolen and Pollack let both matrices learn by the same update and decay at the same rate, so that their difference
-    falls as `exp(−decay · k)`, whatever is learned. Here `A` does not decay, since its update is the same under every
-    rule; the decay of `R` towards `A` gives the difference the same law, `d(A − R)/dk = −decay · (A − R)`, exactly.
+    Kolen and Pollack let both matrices learn by the same update and decay to 0 at the same rate, so that their
+    difference falls as `exp(−rate · k)`, `k` being learning time, whatever is learned. Here `A` does not decay, since
+    its update is the same under every rule. Instead `R` decays towards `A`, which gives the difference the same law,
+    `d(A − R)/dk = −rate · (A − R)`, exactly.
 
-    **Arguments:** `feedback`: `R` at the start, shape `"output hidden"`; `decay`: per unit of learning time, positive.
+    **Arguments:** `feedback`: `R` at the start, shape `"output hidden"`, dimensionless; `rate`: of decay, per unit of
+    learning time, positive.
 
-    Source: Kolen & Pollack 1994; Akrout et al. 2019.
+    Source: Kolen & Pollack 1994; Akrout et al. 2019; docs/theory.md, section 2.
+
+    >>> from localgrad.rules.rule import Rule
+    >>> Rule(KolenPollack([[1.0, 0.0]], rate=0.5), "full").state_update([[2.0, 1.0]], 0.0)[0].tolist()
+    [[-0.5, -0.5]]
     """
 
     def update(self, readout: Any, readout_update: Any) -> Any:
-        """`ΔR = ΔA + decay · (R − A)`."""
+        """`ΔR = ΔA + rate · (R − A)`."""
         return readout_update + self.rate * (self.state - readout)
 
     def describe(self, matrix: str) -> str:
