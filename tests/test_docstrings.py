@@ -15,9 +15,11 @@ WITHOUT_SOURCE = {
     "Outcome",
     "Propagator",
     "align_rule",  # names theory.md in its text
+    "load_run",
     "make_rule",
     "random_frames",
     "random_network",
+    "save",
     "spectral_radius",
 }
 

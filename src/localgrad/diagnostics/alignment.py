@@ -72,8 +72,14 @@ class _Reading(NamedTuple):
 def alignment(student: LinearRNN, teacher: LinearRNN, feedback: Any = None) -> Alignment:
     r"""How far a student has aligned with a teacher's modes: input with output, recurrent weights, and feedback.
 
-    `|cos(p_k^A, p_k^B)|`, `Σ_k (PᵀWP)_kk² / ‖PᵀWP‖²` and `cos((UᵀR)_k, (UᵀA)_k)`, with `p_k` as in the module's text
-    and `P` the orthonormal polar factor of the matrix of all `p_k`. Rotating its hidden units changes nothing.
+    An aligned teacher's frames `U`, `V` say which outputs and inputs belong to its mode k. Row k of `UᵀA` reads that
+    mode out of the student, column k of `BV` drives it; `p_k^A` and `p_k^B` are their directions among the hidden
+    units.
+    With `p_k` the bisector of the two, and `P` the orthonormal polar factor of the matrix of all `p_k`, the numbers are
+
+        input–output |cos(p_k^A, p_k^B)|,   recurrent Σ_k (PᵀWP)_kk² / ‖PᵀWP‖²,   feedback cos((UᵀR)_k, (UᵀA)_k).
+
+    Rotating the student's hidden units changes none of them.
 
     **Arguments:**
 
@@ -107,11 +113,13 @@ def alignment(student: LinearRNN, teacher: LinearRNN, feedback: Any = None) -> A
 
 
 def effective_modes(student: LinearRNN, teacher: LinearRNN, feedback: Any = None) -> EffectiveModes:
-    r"""The modes of a student along the axes `p_k`, ready for the mode equations.
+    r"""The modes of a student along its axes `p_k` (see `alignment`), ready for the mode equations.
 
-    `a_k = (UᵀA)_k·p_k`, `b_k = p_k·(BV)_k`, `w_k = p_kᵀ W p_k` and `â_k = (UᵀR)_k·p_k`, with `p_k` as in the module's
-    text. Of a student aligned in the teacher's frames these are its modes, with `a ≥ 0`; of any other, an estimate that
-    the alignment `|c_k|` qualifies. `integrate_modes(RFLO(e.feedback, decay), e.student, e.teacher, …)` follows them.
+        a_k = (UᵀA)_k·p_k,   b_k = p_k·(BV)_k,   w_k = p_kᵀ W p_k,   â_k = (UᵀR)_k·p_k
+
+    Of a student aligned in the teacher's frames these are its modes, with `a ≥ 0`; of any other, an estimate, which
+    means something once the input–output alignment is near 1. With `e` what is returned,
+    `integrate_modes(RFLO(e.feedback, decay), e.student, e.teacher, …)` follows them.
 
     Arguments and errors as in `alignment`.
 

@@ -49,7 +49,10 @@ class Flow:
 class Steps:
     """Discrete steps `θ ← θ − η Δθ`, as a program takes them; the last is what is left of the learning time.
 
-    **Arguments:** `learning_rate`: `η`, positive. **Raises:** `ValueError` for one that is not.
+    **Arguments:** `learning_rate`: `η`, dimensionless, positive. **Raises:** `ValueError` for one that is not.
+
+    >>> print(Steps(0.01))
+    steps of 0.01
     """
 
     learning_rate: float

@@ -42,6 +42,11 @@ Arrays = dict[str, Any]
 def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None:
     """Store what `learn` or `train` returned in an `.npz` file, whole or not at all.
 
+    The file holds plain arrays and one text in JSON: the problem, the rule, the weights at both ends and on the way,
+    losses and outcome. A file that is there is replaced.
+
+    **Arguments:** `run`: a `LearningCurve` or `TrainingRun`; `path`: a file whose name ends in `.npz`.
+
     **Raises:** `ValueError` for another object or ending; `OSError` that names a file that cannot be written.
     """
     if not isinstance(run, LearningCurve | TrainingRun):
@@ -59,11 +64,18 @@ def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None
 def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None) -> LearningCurve | TrainingRun:
     """The run in a file of `save` or of `localgrad train --out`.
 
-    **Arguments:** `path`; `rule`: needed only for a rule with a term of one's own, whose code is in no file.
+    **Arguments:** `path`: the file; `rule`: needed only for a rule with a term of one's own, whose code is in no file.
 
     **Returns:** a `LearningCurve` or a `TrainingRun`, as it was saved.
 
     **Raises:** `ValueError` naming the file and what is wrong with it.
+
+    >>> import tempfile, localgrad as lg
+    >>> student, teacher = lg.LinearRNN([[0.1]], [[0.0]], [[0.1]]), lg.LinearRNN([[1.0]], [[0.5]], [[1.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     lg.save(lg.learn(lg.BPTT(), student, teacher, duration=100.0), f"{folder}/run.npz")
+    ...     str(lg.load_run(f"{folder}/run.npz").outcome)
+    'converged'
     """
     try:
         arrays = read_arrays(Path(path))

@@ -19,8 +19,10 @@ from localgrad.models.linear import LinearRNN, as_float_array, as_keys
 class Mode(NamedTuple):
     """The three numbers of a mode: readout `a`, input weight `b`, recurrent weight `w`.
 
-    Scalars, broadcasting NumPy or JAX arrays, or SymPy symbols; dimensionless; `|w| < 1`.
-    The same triple also holds an update of a mode.
+    A mode is a network of one hidden unit, `h ← w h + b x`, output `a h`. Aligned networks fall apart into modes.
+
+    **Arguments:** `a`, `b`, `w`: scalars, broadcasting NumPy or JAX arrays, or SymPy symbols; dimensionless; `|w| < 1`,
+    which is checked where a mode is used. The same triple also holds an update of a mode.
     """
 
     a: Any
@@ -31,7 +33,10 @@ class Mode(NamedTuple):
 class Frames(NamedTuple):
     """Orthogonal frames of an aligned network: outputs `U`, hidden units `P`, inputs `V`.
 
-    Shapes `"output output"`, `"hidden hidden"`, `"input input"`; columns are the axes.
+    In these frames its matrices are diagonal: `A = U Ā Pᵀ`, `W = P W̄ Pᵀ`, `B = P B̄ Vᵀ`.
+
+    **Arguments:** `U`, `P`, `V`: orthogonal matrices of shapes `"output output"`, `"hidden hidden"`, `"input input"`,
+    whose columns are the axes.
     """
 
     U: Any
@@ -40,7 +45,15 @@ class Frames(NamedTuple):
 
 
 def random_frames(output: int, hidden: int, input: int, *, key: PRNGKeyArray) -> Frames:
-    """Frames drawn uniformly (Haar measure) from the orthogonal groups of the three sizes."""
+    """Frames drawn uniformly (Haar measure) from the orthogonal groups of the three sizes.
+
+    **Arguments:** `output`, `hidden`, `input`: sizes, positive whole numbers; `key`: one JAX random key.
+
+    **Returns:** `Frames`. **Raises:** `ValueError` for a size or key outside its domain.
+
+    >>> random_frames(2, 4, 3, key=jax.random.key(0)).P.shape
+    (4, 4)
+    """
     for name, size in (("output", output), ("hidden", hidden), ("input", input)):
         check_count(name, size, most=2**15)
     keys = jax.random.split(as_keys(key), 3)
@@ -105,7 +118,14 @@ def project_modes(network: LinearRNN, frames: Frames) -> Mode:
 
     Exact only for a network aligned in these frames; `aligned_network` is the inverse.
 
+    **Arguments:** `network`: any leading axes; `frames`: of its sizes. **Returns:** a `Mode` of arrays of shape
+    `"... modes"`, as many modes as the smallest of the three sizes.
+
     Source: docs/theory.md, section 4 (data alignment).
+
+    >>> frames = random_frames(2, 2, 2, key=jax.random.key(0))
+    >>> project_modes(aligned_network(Mode([2.0, 1.0], [1.0, 1.0], [0.5, 0.25]), frames), frames).w.round(6).tolist()
+    [0.5, 0.25]
     """
     U, P, V = frames
     count = min(U.shape[-1], P.shape[-1], V.shape[-1])

@@ -102,7 +102,12 @@ def markov_parameters(network: LinearRNN, num_lags: int) -> Float[Array, "lags o
 
     **Returns:** an array of shape `"lags output input"`.
 
+    **Raises:** `ValueError` for a number of lags below 1.
+
     Source: Kailath, *Linear Systems* (1980), section 2.2.
+
+    >>> markov_parameters(LinearRNN([[2.0]], [[0.5]], [[1.0]]), 3).ravel().tolist()
+    [2.0, 1.0, 0.5]
     """
 
     check_count("num_lags", num_lags)

@@ -130,7 +130,14 @@ def sample_basins(
 
     **Returns:** a dataset over `start`, with the starts as coordinates `a`, `b`, `w` and the variables of `basins`.
 
+    **Raises:** `ValueError` as `integrate_modes`, and for a box or a number of starts outside its domain.
+
     Source: docs/theory.md, section 8.
+
+    >>> from localgrad import BPTT, Outcome
+    >>> box = {"low": Mode(0.1, 0.1, 0.0), "high": Mode(1.0, 1.0, 0.5)}
+    >>> Outcome.counts(sample_basins(BPTT(), Mode(1.0, 1.0, 0.8), num_starts=100, **box).outcome)
+    {'converged': 100}
     """
     num_starts = check_count(num_starts, "num_starts")
     check_memory(num_starts, 200, "starts", "give fewer")

@@ -259,9 +259,19 @@ def _check_all(condition: Any, value: Any, name: str, complaint: str) -> None:
 def align_rule(rule: Rule, frames: Frames) -> Rule:
     """The network rule whose mode rule is `rule`: a fixed feedback `â` becomes the matrix `U diag(â) Pᵀ`.
 
-    `â` is a scalar, the same for every mode, or has shape `"modes"`.
     Only scalar propagators and the full Jacobian keep alignment in any frames; `diag(J)` needs `P` to be
     a signed permutation (the paper's section 3; docs/theory.md, section 4).
+
+    **Arguments:** `rule`: its fixed feedback `â`, if it has one, is a scalar, the same for every mode, or has shape
+    `"modes"`; `frames`: those of the student.
+
+    **Returns:** a `Rule` for networks of the frames' sizes.
+
+    **Raises:** `ValueError` for a rule with a term that does not keep networks aligned.
+
+    >>> from localgrad import RFLO
+    >>> align_rule(RFLO(2.0, 0.5), Frames(np.eye(1), np.eye(2), np.eye(1))).feedback.fixed.tolist()
+    [[2.0, 0.0]]
     """
     for term in rule.terms:
         if not term.keeps_alignment:

@@ -82,15 +82,18 @@ class FixedPointManifold:
 def fixed_points(rule: Rule, teacher: Mode) -> tuple[FixedPointManifold, ...]:
     """All fixed points of a mode: the optimal manifold first, then those where feedback vanishes.
 
+    The optimal manifold is `(s, c/s, w*)`, `s ≠ 0`, with `c = a* b*`. Where the feedback is 0, at the readout `a₀`, lie
+    the *silent* line `(a₀, 0, w)` and, for `a₀ ≠ 0`, the *blocked* curve, both at a loss.
+
     **Arguments:** `rule` with scalar feedback, of the form `φ₀ + φ₁ a`; `teacher`: `Mode` of scalars, `a* b* ≠ 0`,
     `|w*| < 1`.
 
-    **Returns:** a tuple of `FixedPointManifold`.
+    **Returns:** a tuple of `FixedPointManifold`, each with `name`, `formula`, `at(t)` and `loss(t)` along the curve.
 
     **Raises:** `ValueError` for a silent teacher mode, for a rule whose feedback is zero (then nothing learns) or not
     finite, and for a rule with a term of another form.
 
-    Source: the paper for BPTT, tBPTT(1) and RFLO; proof for the whole family in the module's text.
+    Source: the paper for BPTT, tBPTT(1) and RFLO; docs/theory.md, section 6, for the whole family.
 
     >>> from localgrad import BPTT, RFLO
     >>> [m.name for m in fixed_points(BPTT(), Mode(1.0, 1.0, 0.5))]
@@ -165,6 +168,10 @@ def search_fixed_points(
     **Raises:** `ValueError` as `fixed_points`, and for a number of starts that is none or too large for the memory.
 
     Source: Marquardt 1963.
+
+    >>> from localgrad import RFLO
+    >>> search_fixed_points(RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.5), num_starts=50)
+    RootSearch(50 optimal; 0 starts led to none)
     """
     rule, teacher, num_starts = as_rule(rule), _scalar_teacher(teacher), check_count(num_starts, "num_starts")
     check_positive(tolerance=tolerance)

@@ -32,9 +32,14 @@ def optimal_mode(teacher: Mode, s: Any) -> Mode:
 
     **Arguments:** `teacher`: `Mode` with `c ≠ 0`; `s`: the student's readout, non-zero; both broadcast.
 
+    **Returns:** a `Mode` of float64 arrays of the broadcast shape.
+
     **Raises:** `ValueError` for `s = 0`, and for a `c` or `c/s` that is 0 or not finite in double precision.
 
     Source: the paper's stationary solutions; docs/theory.md, section 6.
+
+    >>> [float(x) for x in optimal_mode(Mode(2.0, 1.0, 0.5), 4.0)]
+    [4.0, 0.5, 0.5]
     """
     a_star, b_star, w_star = (np.asarray(x, dtype=float) for x in as_mode(teacher, "teacher"))
     s = np.asarray(as_float(s, "s"), dtype=float)
@@ -115,11 +120,16 @@ def _lag_sums(z: Any, lags: int | None) -> tuple[Any, Any]:
 
 
 def spectrum_at(rule: Rule, student: Mode, teacher: Mode) -> np.ndarray:
-    """Eigenvalues of the learning flow's Jacobian at any point, by falling real part.
+    """Eigenvalues of the learning flow's Jacobian at any point, by falling real part, per unit of learning time.
 
-    **Arguments:** broadcast as in `mode_jacobian`. **Returns:** a complex array, the broadcast shape followed by 3.
+    **Arguments:** `rule`, `student`, `teacher` broadcast, as in `mode_jacobian`. **Returns:** a complex array, the
+    broadcast shape followed by 3. **Raises:** `ValueError` as `mode_jacobian`.
 
     Source: docs/theory.md, section 7.
+
+    >>> from localgrad import BPTT
+    >>> (spectrum_at(BPTT(), Mode(0.0, 0.0, 0.0), Mode(1.0, 1.0, 0.0)).real + 0.0).round(12).tolist()  # a saddle
+    [1.0, 0.0, -1.0]
     """
     values = np.linalg.eigvals(np.asarray(mode_jacobian(rule, student, teacher))).astype(complex)
     order = np.argsort(-values.real, axis=-1)
@@ -165,15 +175,20 @@ def rate_crossings(
 ) -> np.ndarray:
     """The values of `s` between `s_min` and `s_max`, of one sign, where both rules converge equally fast.
 
-    **Arguments:** `teacher` of scalars; `samples`: points (spaced evenly in `log |s|`) at which a change of sign is
-    looked for. Two crossings closer than their spacing may go unseen.
+    **Arguments:** `rule`, `other`, `teacher` of scalars; `s_min`, `s_max`: ends of the range, dimensionless, of one
+    sign; `samples`: points (spaced evenly in `log |s|`) at which a change of sign is looked for. Two crossings closer
+    than their spacing may go unseen.
 
     **Returns:** an array of crossings, sorted, refined to rounding. Where both rules agree on a stretch of `s`, every
     sampled point of it.
 
     **Raises:** `ValueError` for an end that is 0, not finite or of the other end's sign.
 
-    Source: the paper compares rates along the manifold.
+    Source: the paper compares rates along the manifold; docs/theory.md, section 7.
+
+    >>> from localgrad import BPTT, RFLO
+    >>> rate_crossings(RFLO(1.0, 0.5), BPTT(), Mode(1.0, 1.0, 0.8), 0.1, 10.0).round(4).tolist()  # RFLO faster below
+    [0.2535]
     """
     rule, other = as_rule(rule), as_rule(other)
     s_min, s_max, samples = as_scalar(s_min, "s_min"), as_scalar(s_max, "s_max"), check_count(samples, "samples")

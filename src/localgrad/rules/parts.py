@@ -43,6 +43,9 @@ class Feedback(Final, Summand, eqx.Module, final=True):
 
     **Raises:** `ValueError` for what is no real number; `TypeError` for a subclass, since a feedback of one's own is a
     `Term`.
+
+    >>> Feedback.blend(0.25, 2.0).on_mode(1.0)  # 0.75 a + 0.25 · 2
+    1.25
     """
 
     symmetric: Any
@@ -99,7 +102,10 @@ class Propagator(Final, Summand, eqx.Module, final=True):
     A part that is `None` is absent. `full` and `diagonal` are numbers; `decay` is a number or, with one decay a unit, a
     vector of shape `"hidden"`; for modes all three may broadcast. `terms` are `Term`s. All are dimensionless.
 
-    **Raises:** as `Feedback`.
+    **Raises:** `ValueError` for what is no real number, and for a term that learns; `TypeError` for a subclass.
+
+    >>> Propagator.blend(0.5, decay=0.8).on_mode(0.5)  # 0.5 w + 0.5 · 0.8
+    0.65
     """
 
     full: Any

@@ -23,15 +23,23 @@ ENTRY_POINTS = "localgrad.rules"
 def BPTT() -> Rule:
     """Backpropagation through time: `F = A`, `M = J`, all lags; in the expected update also RTRL.
 
+    `A` is the readout, `J` the state Jacobian (`W` in a linear network).
+
     Source: Williams & Zipser 1989; the paper's reference rule.
     """
     return Rule("symmetric", "full", name="BPTT", key="bptt")
 
 
 def TruncatedBPTT(lags: int = 1) -> Rule:
-    """Truncated BPTT: `F = A`, `M = J`, the first `lags` lags (steps, at least 1). The paper's is `lags=1`.
+    """Truncated BPTT: `F = A`, `M = J`, the first `lags` lags only.
 
-    Source: Williams & Peng 1990; the paper's case is one lag.
+    **Arguments:** `lags`: how many steps back credit travels, a whole number of at least 1; 1 in the paper. **Raises:**
+    `ValueError` for another number.
+
+    Source: Williams & Peng 1990.
+
+    >>> TruncatedBPTT(3).describe()
+    'tBPTT(3): F = A, M = J, 3 lags'
     """
     return Rule("symmetric", "full", lags, name=f"tBPTT({lags})", key=f"tbptt-{lags}")
 
@@ -39,10 +47,14 @@ def TruncatedBPTT(lags: int = 1) -> Rule:
 def RFLO(feedback: Any, decay: Any) -> Rule:
     """Random feedback local online learning: `F` fixed, `M = decay · I`, all lags.
 
-    **Arguments:** `feedback`: fixed `R` of shape `"output hidden"` (a scalar `â` for modes), or `"symmetric"`;
-    `decay`: `ŵ`, dimensionless, a number or one a unit (the form of KeRNL's kernel).
+    **Arguments:** `feedback`: fixed `R` of shape `"output hidden"` (a scalar `â` for modes), or `"symmetric"` for
+    `F = A`; `decay`: `ŵ`, dimensionless, a number or one for each unit (the form of KeRNL's kernel). For an infinite
+    horizon its size times the spectral radii of student and teacher must be below 1, which is checked in use.
 
     Source: Murray 2019; docs/theory.md, section 2.
+
+    >>> RFLO(feedback=-1.0, decay=0.5).describe()
+    'RFLO: F = -1.0, M = 0.5·I, all lags'
     """
     if isinstance(feedback, str):
         return Rule(feedback, decay, name="RFLO (symmetric)", key="rflo-symmetric")
@@ -63,7 +75,9 @@ def EProp(feedback: Any = "symmetric") -> Rule:
 
 
 def FeedbackAlignment(feedback: Any) -> Rule:
-    """BPTT with a fixed feedback (shape `"output hidden"`, a scalar for modes): `M = J`, all lags.
+    """BPTT with a fixed feedback: `F = R`, `M = J`, all lags.
+
+    **Arguments:** `feedback`: `R` of shape `"output hidden"`, or a scalar for modes; dimensionless.
 
     Source: Lillicrap et al. 2016.
     """
@@ -71,7 +85,9 @@ def FeedbackAlignment(feedback: Any) -> Rule:
 
 
 def ThreeFactor(feedback: Any) -> Rule:
-    """A three-factor rule without an eligibility trace: fixed feedback and the first lag only.
+    """A three-factor rule without an eligibility trace: fixed feedback `F = R` and the first lag only.
+
+    **Arguments:** `feedback`: `R` of shape `"output hidden"`, or a scalar for modes; dimensionless.
 
     Source: Gerstner et al. 2018.
     """
@@ -121,7 +137,10 @@ def parameters_of(name: str) -> Mapping[str, inspect.Parameter]:
 
 
 def make_rule(name: str, **parameters: Any) -> Rule:
-    """The rule of this name (see `PRESETS`), from those of its parameters that are not `None`.
+    """The rule of this name, as the command line calls it, from those of its parameters that are not `None`.
+
+    **Arguments:** `name`: `"bptt"`, `"tbptt"`, `"rflo"`, `"eprop"`, … in any case, or that of a rule of an installed
+    package; `parameters`: those of the function that makes it, such as `feedback`, `decay`, `lags`.
 
     **Raises:** `ValueError` for an unknown name, a parameter the rule does not take, or one it lacks.
 

@@ -167,7 +167,8 @@ class FixedMatrix(Term):
 class Mask(Term):
     r"""`scale · S ∘ J`: the entries of the Jacobian (or of `A`) that a mask `S` keeps.
 
-    With zeros and ones it leaves out synapses from the propagator, as SnAp does with one pattern for all weights.
+    A mask of zeros and ones leaves synapses out of the propagator. SnAp does so with a pattern for each weight; here
+    one pattern serves all weights.
 
     **Arguments:** `mask`: shape `"hidden hidden"` for `M`, `"output hidden"` for `F`; for modes a number or
     broadcasting array; usually of zeros and ones; `scale`: a number. Dimensionless.
