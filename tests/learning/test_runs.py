@@ -55,6 +55,14 @@ few = pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in ("rflo",
                                        for n in RULES])  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def mirror_curve(tmp_path_factory):
+    """The file of a curve whose feedback learns."""
+    path = tmp_path_factory.mktemp("runs") / "mirror.npz"
+    lg.save(curve(RULES["mirror"]), path)
+    return path
+
+
 class TestFiles:
     @few
     def test_curves_come_back(self, name, tmp_path):
@@ -120,6 +128,38 @@ class TestFiles:
             np.savez(tmp_path / "wrong.npz", **arrays)
             with pytest.raises(ValueError, match=r"run '.*wrong.npz': [^\n]+$"):
                 load_run(tmp_path / "wrong.npz")
+
+    @pytest.mark.parametrize("changed", [
+        {"outcome": np.array(np.inf)}, {"outcome": np.array([1, 2])}, {"time": np.zeros(2)}, {"time": np.array(1.0)},
+        {"loss": np.zeros((3, 4))}, {"loss": np.array(["a"])}, {"steps": np.array(0.5)}, {"state.0": np.zeros(3)},
+        {"final_state.0": np.zeros(7)}, {"snapshot_times": np.zeros(2)}, {"snapshot_times": np.arange(3.0, 0, -1)},
+        {"snapshots.A": np.zeros((2, 4))}, {"A": np.zeros((2, 5))}, {"teacher.A": np.zeros((3, HIDDEN))},
+        {"initial.W": np.full((HIDDEN, HIDDEN), np.nan)}, {"rule.feedback.0.state": np.zeros((9, 9))},
+        {"rule.feedback.fixed": np.zeros((9, 9))}, {"description": np.array("[" * 100_000)},
+    ], ids=lambda changed: "-".join(changed))  # fmt: skip
+    def test_numbers_that_do_not_fit_together_are_refused(self, changed, mirror_curve, tmp_path):
+        np.savez(tmp_path / "wrong.npz", **dict(np.load(mirror_curve)) | changed)
+        with pytest.raises(ValueError, match=r"run '.*wrong.npz': [^\n]+$"):
+            load_run(tmp_path / "wrong.npz")
+
+    @pytest.mark.parametrize("words", [
+        {"duration": float("nan")}, {"duration": 10**400}, {"silent_loss": 0},
+        {"rule": {"terms": {"feedback": ["Term"], "propagator": []}}}, {"rule": {"name": 3}}, {"rule": {"lags": 0.5}},
+        {"rule": {"terms": {"feedback": ["_LearnedFeedback"], "propagator": []}}},
+    ], ids=str)  # fmt: skip
+    def test_descriptions_that_do_not_fit_are_refused(self, words, mirror_curve, tmp_path):
+        good = dict(np.load(mirror_curve))
+        told = json.loads(str(good["description"]))
+        told |= words | {"rule": told["rule"] | words.get("rule", {})}
+        np.savez(tmp_path / "wrong.npz", **good | {"description": np.array(json.dumps(told))})
+        with pytest.raises(ValueError, match=r"run '.*wrong.npz': [^\n]+$"):
+            load_run(tmp_path / "wrong.npz")
+
+    def test_another_rule_than_the_runs_is_refused(self, mirror_curve):
+        assert load_run(mirror_curve, rule=RULES["mirror"]).rule is RULES["mirror"]
+        for rule in (lg.BPTT(), RULES["rflo"], lg.Rule(lg.WeightMirror(FEEDBACK, 0.6) + lg.SignSymmetric(0.1), 0.3)):
+            with pytest.raises(ValueError, match="is not that of the run"):
+                load_run(mirror_curve, rule=rule)
 
     def test_nothing_is_unpickled(self, tmp_path):
         lg.save(curve(lg.BPTT()), tmp_path / "curve.npz")

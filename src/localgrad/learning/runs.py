@@ -25,6 +25,7 @@ from localgrad.learning.checkpoints import read_arrays
 from localgrad.learning.curve import LearningCurve
 from localgrad.learning.methods import Flow, Steps
 from localgrad.learning.result import TrainingRun
+from localgrad.learning.run_checks import check_run, check_same_rule
 from localgrad.learning.trainer import Trainer
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
@@ -37,6 +38,9 @@ from localgrad.updates.horizon import Horizon
 FORMAT = 1
 
 Arrays = dict[str, Any]
+
+# What a description that is not ours makes of the code that reads it; a ValueError has words of its own.
+_DAMAGED = (KeyError, TypeError, IndexError, AttributeError, OverflowError, NotImplementedError)
 
 
 def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None:
@@ -80,13 +84,14 @@ def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None) -> Learn
     try:
         arrays = read_arrays(Path(path))
         words = _description(arrays)
-        found = _rule(arrays, words["rule"]) if rule is None else rule
-        check_kind("rule", found, Rule)
+        found = _rule(arrays, words["rule"]) if rule is None else _given(rule, arrays, words["rule"])
         networks = {name: _network(arrays, prefix) for name, prefix in
                     (("final", ""), ("teacher", "teacher."), ("initial", "initial."))}  # fmt: skip
         networks["final"] = _like(networks["final"], networks["initial"])
-        return (_curve if words["kind"] == "curve" else _training)(arrays, words, found, networks)
-    except (KeyError, TypeError) as error:
+        run = (_curve if words["kind"] == "curve" else _training)(arrays, words, found, networks)
+        check_run(run)
+        return run
+    except _DAMAGED as error:
         raise ValueError(f"run {str(path)!r}: it lacks or garbles {error}, so it is damaged; save it again") from None
     except ValueError as error:
         raise ValueError(f"run {str(path)!r}: {error}") from None
@@ -98,7 +103,7 @@ def _description(arrays: Arrays) -> dict[str, Any]:
         raise ValueError("it holds no run of localgrad; write it with lg.save or localgrad train --out")
     try:
         words = json.loads(str(text))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         raise ValueError("its description is damaged; save the run again") from None
     if not isinstance(words, dict) or words.get("format") != FORMAT or words.get("kind") not in ("curve", "training"):
         raise ValueError(f"it has another format than {FORMAT}, which this localgrad reads; save the run again")
@@ -180,7 +185,11 @@ def _like(network: LinearRNN, other: LinearRNN) -> LinearRNN:
 
 
 _PARTS = {"feedback": ("symmetric", "fixed"), "propagator": ("full", "diagonal", "decay")}
-_SHIPPED = {name: kind for name, kind in vars(shipped).items() if isinstance(kind, type) and issubclass(kind, Term)}
+_SHIPPED = {
+    name: kind
+    for name, kind in vars(shipped).items()
+    if isinstance(kind, type) and issubclass(kind, Term) and kind.__module__ == shipped.__name__ and name[0] != "_"
+}
 
 
 def _words_of_rule(rule: Rule) -> dict[str, Any]:
@@ -210,14 +219,22 @@ def _rule(arrays: Arrays, words: dict[str, Any]) -> Rule:
         return numbers | {"terms": terms}
 
     feedback, propagator = Feedback(**part("feedback")), Propagator(**part("propagator"))
+    if not all(isinstance(words[name], str) for name in ("name", "key")):
+        raise ValueError("the name and key of its rule are no words; save the run again")
     return Rule(feedback, propagator, words["lags"], name=words["name"], key=words["key"])
+
+
+def _given(rule: Rule, arrays: Arrays, words: dict[str, Any]) -> Rule:
+    check_kind("rule", rule, Rule)
+    stored = {name: value for name, value in arrays.items() if name.startswith("rule.")}
+    check_same_rule(rule, words["terms"], words["lags"], _of_rule(rule), stored, str(words["description"]))
+    return rule
 
 
 def _term(kind: str, arrays: Arrays, prefix: str) -> Term:
     if kind not in _SHIPPED:
         raise ValueError(f"its rule has the term {kind[:40]!r}, whose code is in no file; give the rule as rule=...")
-    fields = [name for name in _SHIPPED[kind].__dataclass_fields__ if f"{prefix}{name}" in arrays]
-    return _SHIPPED[kind](*(_number(arrays[f"{prefix}{name}"]) for name in fields))
+    return _SHIPPED[kind](*(_number(arrays[f"{prefix}{name}"]) for name in _SHIPPED[kind].__dataclass_fields__))
 
 
 def _number(value: np.ndarray | None) -> Any:

@@ -1,0 +1,107 @@
+r"""Whether what a file says of a run fits together: shapes, kinds of numbers, ranges.
+
+A file is written by whoever has it. What is read from it is believed only where all shapes follow from those of the
+students at the start (a student, or a batch of them), times ascend, and the rule fits the networks. Limit: numbers that
+are plausible are not recomputed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from localgrad.checks import check_finite
+from localgrad.learning.curve import LearningCurve
+from localgrad.learning.result import TrainingRun
+from localgrad.models.linear import LinearRNN
+from localgrad.outcomes import Outcome
+from localgrad.rules.rule import Rule
+from localgrad.updates.problem import check_problem
+
+_REAL, _WHOLE = "f", "iu"
+
+
+def check_run(run: LearningCurve | TrainingRun) -> None:
+    """`ValueError` that names the first thing about a run from a file that does not fit the rest."""
+    seeds = run.initial.W.shape[:-2]
+    if len(seeds) > 1 or seeds == (0,):
+        raise ValueError(f"its students have leading axes {seeds}; a batch has one")
+    _check_networks(run, seeds)
+    check = _check_curve if isinstance(run, LearningCurve) else _check_training
+    check(run, seeds)  # type: ignore[operator]
+    _check_array("outcome", np.asarray(run.outcome), seeds, _WHOLE)
+    for code in np.unique(np.asarray(run.outcome)):
+        Outcome(int(code))
+
+
+def _check_networks(run: Any, seeds: tuple[int, ...]) -> None:
+    check_finite("teacher", run.teacher)
+    check_finite("student", run.initial)
+    first = jax.tree.map(lambda x: x[0], run.initial) if seeds else run.initial
+    # Of shapes alone, in a precision that is never cut: to load a run is not to compute with it.
+    check_problem(*jax.tree.map(lambda x: np.zeros(x.shape, np.float32), (first, run.teacher)))
+    _check_network("final networks", run.final, run.initial, seeds)
+    if run.rule.num_seeds not in (None, *seeds):
+        raise ValueError(f"its rule has arrays for {run.rule.num_seeds} seeds, its students leading axes {seeds}")
+    Rule.check_fits(run.rule.of_seed(0), *first.sizes[:2])
+    _check_states("final state", run.final_rule.state, run.initial, seeds)
+
+
+def _check_curve(run: LearningCurve, seeds: tuple[int, ...]) -> None:
+    points = np.shape(run.time)[-1:]
+    _check_array("time", run.time, (*seeds, *points), _REAL)
+    _check_array("loss", run.loss, (*seeds, *points), _REAL)
+    _check_array("steps", run.steps, seeds, _WHOLE)
+    count = np.shape(run.snapshot_times)[:1]
+    _check_array("snapshot_times", run.snapshot_times, count, _REAL)
+    _check_network("snapshots", run.snapshots, run.initial, (*seeds, *count))
+    _check_states("state", run.states, run.initial, (*seeds, *count))
+    for name, times in (("time", run.time), ("snapshot_times", run.snapshot_times)):
+        if not points[0] or not np.all(np.isfinite(times)) or np.any(np.diff(times) < 0):
+            raise ValueError(f"its {name} does not ascend; save the run again")
+    for name in ("duration", "silent_loss"):
+        if not 0 < getattr(run, name) < np.inf:
+            raise ValueError(f"its {name} is {getattr(run, name)}, but must be positive and finite")
+
+
+def _check_training(run: TrainingRun, seeds: tuple[int, ...]) -> None:
+    _check_array("loss", run.loss, (*seeds, *np.shape(run.loss)[-1:]), _REAL)
+    _check_array("final_loss", run.final_loss, seeds, _REAL)
+    _check_array("diverged_at", run.diverged_at, seeds, _WHOLE)
+    count = np.shape(run.snapshot_steps)[:1]
+    _check_array("snapshot_steps", run.snapshot_steps, count, _WHOLE)
+    _check_network("snapshots", run.snapshots, run.initial, (*seeds, *count))
+
+
+def _check_array(name: str, value: Any, shape: tuple[int, ...], kinds: str) -> None:
+    if np.shape(value) != shape or value.dtype.kind not in kinds or np.any(np.isnan(value)):
+        raise ValueError(
+            f"its {name} has shape {np.shape(value)} of {value.dtype}; it must be {shape} of "
+            f"{'whole' if kinds == _WHOLE else 'real'} numbers that are not NaN"
+        )
+
+
+def _check_network(name: str, network: LinearRNN, like: LinearRNN, leading: tuple[int, ...]) -> None:
+    for letter, x, y in zip("AWB", network.matrices, like.matrices, strict=True):
+        if x.shape != (*leading, *y.shape[-2:]):
+            raise ValueError(f"{letter} of its {name} has shape {x.shape}, it must be {(*leading, *y.shape[-2:])}")
+
+
+def _check_states(name: str, states: tuple[Any, ...], like: LinearRNN, leading: tuple[int, ...]) -> None:
+    for state in states:
+        _check_array(name, np.asarray(state), (*leading, *like.A.shape[-2:]), _REAL)
+
+
+def check_same_rule(rule: Rule, terms: Any, lags: Any, numbers: Any, stored: Any, description: str) -> None:
+    """`ValueError` where a rule given beside a file is not the one that the file tells of, as far as it tells."""
+    told = {part: [type(term).__name__ for term in getattr(rule, part).terms] for part in ("feedback", "propagator")}
+    same = told == terms and rule.lags == lags and set(numbers) == set(stored)
+    if not same or not all(_close(numbers[name], stored[name]) for name in numbers):
+        raise ValueError(f"the rule given ({rule.describe()}) is not that of the run ({description[:200]}); give that")
+
+
+def _close(one: Any, other: Any) -> bool:
+    """Equal but for the precision in which a run may have been computed."""
+    return np.shape(one) == np.shape(other) and np.allclose(one, other, rtol=1e-6, atol=0)
