@@ -193,6 +193,13 @@ class TestFrames:
         frames = lg.random_frames(2, 4, 3, key=jax.random.key(0))
         assert lg.align_rule(lg.BPTT(), frames) == lg.BPTT()
 
+    def test_decays_that_differ_align_only_along_the_axes(self):
+        rule = lg.RFLO(0.7, np.array([0.1, 0.2, 0.3, 0.4]))
+        with pytest.raises(ValueError, match=r"decays of shape \(4,\), one a unit, do not keep networks aligned"):
+            lg.align_rule(rule, lg.random_frames(2, 4, 3, key=jax.random.key(0)))
+        axes = lg.Frames(np.eye(2), np.eye(4)[[2, 0, 3, 1]], np.eye(3))
+        assert lg.align_rule(rule, axes).propagator.decay is rule.propagator.decay
+
     def test_the_aligned_feedback_has_the_modes_feedbacks(self):
         frames = lg.random_frames(2, 4, 3, key=jax.random.key(0))
         for feedback, diagonal in ((0.7, [0.7, 0.7]), (np.array([0.7, -0.2]), [0.7, -0.2])):

@@ -29,8 +29,10 @@ def check_run(run: LearningCurve | TrainingRun) -> None:
     if len(seeds) > 1 or seeds == (0,):
         raise ValueError(f"its students have leading axes {seeds}; a batch has one")
     _check_networks(run, seeds)
-    check = _check_curve if isinstance(run, LearningCurve) else _check_training
-    check(run, seeds)  # type: ignore[operator]
+    if isinstance(run, LearningCurve):
+        _check_curve(run, seeds)
+    else:
+        _check_training(run, seeds)
     _check_array("outcome", np.asarray(run.outcome), seeds, _WHOLE)
     for code in np.unique(np.asarray(run.outcome)):
         Outcome(int(code))
