@@ -5,10 +5,12 @@ Each check raises a `ValueError` of one sentence that names the value and the re
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import equinox
 import jax
@@ -20,6 +22,20 @@ _LARGEST_COUNT = 2**31
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
 _LIBRARIES = tuple(os.path.dirname(str(module.__file__)) + os.sep for module in (equinox, jax, jaxtyping, np))
+
+
+_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
+
+
+def in_standard_promotion(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """A function under JAX's own rules of promotion, whatever the user's: libraries beneath us mix precisions."""
+
+    @functools.wraps(function)
+    def call(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*arguments, **options)
+
+    return call
 
 
 def check_kind(name: str, value: Any, kind: type) -> None:

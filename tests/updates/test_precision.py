@@ -48,3 +48,19 @@ class TestPrecision:
     def test_without_x64_float64_weights_warn(self):
         with jax.enable_x64(False), pytest.warns(UserWarning, match=r"to float32 .*'jax_enable_x64', True"):
             network(STUDENT)
+
+
+def test_strict_promotion_of_the_users_is_not_ours():
+    """JAX's strict setting forbids the mixed precisions of libraries beneath us; results do not depend on it."""
+    student, teacher = in_float32(STUDENT), network(TEACHER)
+    with jax.numpy_dtype_promotion("strict"):
+        for settings in ({}, {"method": "lags"}, {"horizon": 7}):
+            strict = lg.expected_update(lg.TruncatedBPTT(2), student, teacher, **settings)
+            with jax.numpy_dtype_promotion("standard"):
+                standard = lg.expected_update(lg.TruncatedBPTT(2), student, teacher, **settings)
+            assert_close(matrices(strict), matrices(standard), 1e-12)
+        curve = lg.learn(lg.TruncatedBPTT(2), student, teacher, duration=0.01)
+        assert np.isfinite(curve.loss).all()
+        run = lg.train(lg.Rule(lg.WeightMirror(FEEDBACK, 0.5)), student, teacher, key=jax.random.key(0),
+                       learning_rate=0.01, num_steps=2, batch_size=2, horizon=4)  # fmt: skip
+        assert np.isfinite(run.loss).all()

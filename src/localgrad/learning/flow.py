@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from localgrad.checks import check_kind, check_positive
+from localgrad.checks import check_kind, check_positive, in_standard_promotion
 from localgrad.learning.curve import LearningCurve
 from localgrad.learning.integration import Scales, Settings, integrate_all, of_seed
 from localgrad.learning.methods import Flow, Steps, as_method
@@ -35,6 +35,7 @@ _FLOW = Flow()
 _MOST_STEPS = 10**7
 
 
+@in_standard_promotion
 def learn(
     rule: Rule,
     student: LinearRNN,

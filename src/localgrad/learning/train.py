@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from localgrad.checks import check_count
+from localgrad.checks import check_count, in_standard_promotion
 from localgrad.files import only_writer
 from localgrad.learning.checkpoints import check_room, restore_checkpoint, write_checkpoint
 from localgrad.learning.result import TrainingRun
@@ -29,6 +29,7 @@ from localgrad.rules.rule import Rule
 from localgrad.updates.horizon import Loss
 
 
+@in_standard_promotion
 def train(
     rule: Rule,
     student: LinearRNN,

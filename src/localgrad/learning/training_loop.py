@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from localgrad.checks import check_finite, check_kind
+from localgrad.checks import check_finite, check_kind, in_standard_promotion
 from localgrad.learning.trainer import Trainer, TrainingState
 from localgrad.models.linear import LinearRNN, as_keys
 from localgrad.rules.rule import Rule
@@ -149,6 +149,7 @@ def _checked_step(found: dict[str, np.ndarray], num_steps: int) -> int:
 # --- compiled --------------------------------------------------------------------------------------------------------
 
 
+@in_standard_promotion
 def _take_steps_in_groups(
     trainer: Trainer, keys: PRNGKeyArray, state: TrainingState, count: Array
 ) -> tuple[TrainingState, Float[Array, "... capacity"]]:
@@ -161,6 +162,7 @@ def _take_steps_in_groups(
         return _take_steps(trainer, keys, state, count)
     x64 = jnp.result_type(float) == jnp.float64  # threads do not inherit it where it is set by a context
 
+    @in_standard_promotion
     def run(group: np.ndarray) -> tuple[TrainingState, Array]:
         own = _with_rule(trainer, trainer.rule.of_seed(group))
         with jax.enable_x64(x64):
@@ -198,6 +200,7 @@ def _with_rule(trainer: Trainer, rule: Rule) -> Trainer:
     return eqx.tree_at(lambda t: t.rule, trainer, rule)
 
 
+@in_standard_promotion
 @eqx.filter_jit
 def exact_loss(trainer: Trainer, student: LinearRNN) -> Float[Array, "..."]:
     """The exact expected loss of a student or a batch of them, at most `trainer.loss_limit`."""

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from localgrad.checks import in_standard_promotion
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.compiled import join_rule, split_rule
 from localgrad.rules.rule import Rule
@@ -35,6 +36,7 @@ _LAGS_FROM_HIDDEN = 128
 _LAGS_UP_TO_OUTPUTS = 1 / 32
 
 
+@in_standard_promotion
 def exact_update(
     rule: Rule, student: LinearRNN, teacher: LinearRNN, horizon: Horizon, method: Method = "auto"
 ) -> LinearRNN:
@@ -60,6 +62,7 @@ def exact_update(
     return update
 
 
+@in_standard_promotion
 def exact_loss(student: LinearRNN, teacher: LinearRNN, horizon: Horizon) -> Float[Array, ""]:
     """As `expected_loss`, whose arguments and errors these are."""
     check_problem(student, teacher)
