@@ -24,7 +24,8 @@ _PACKAGE = os.path.dirname(__file__) + os.sep
 _LIBRARIES = tuple(os.path.dirname(str(module.__file__)) + os.sep for module in (equinox, jax, jaxtyping, np))
 
 
-_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 def in_standard_promotion(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
