@@ -26,9 +26,9 @@ _MODULES = {
     "emergent-alignment": "networks.emergent_alignment.experiment",
     "rank": "networks.rank.experiment",
     "eprop-rank": "networks.eprop_rank.experiment",
-    "feedback-dimension": "networks.feedback_dimension",
+    "feedback-dimension": "networks.feedback_dimension.experiment",
     "double-limit": "networks.double_limit.experiment",
-    "real-teachers": "networks.real_teachers",
+    "real-teachers": "networks.real_teachers.experiment",
 }
 
 NAMES = tuple(_MODULES)

@@ -191,7 +191,7 @@ STATEMENTS = (
         ),
         "The median cosine of input and output directions ends at {emergent-alignment.level:.3f} (least over rules and "
         "modes).",
-        findings=("real-teachers.aligned", "real-teachers.directed"),
+        findings=("real-teachers.aligned",),
     ),
     Statement(
         "theory-predicts-modes",

@@ -14,7 +14,7 @@ import xarray as xr
 
 from localgrad.learning.trainer import Trainer, TrainingState
 from localgrad.models.linear import LinearRNN
-from localgrad.reproduction.networks.double_limit.runs import Parameters, Problem, distance, flat, stack, unstack
+from localgrad.reproduction.networks.double_limit.problem import Parameters, Problem, distance, flat, stack, unstack
 from localgrad.updates.expected import expected_update
 
 
@@ -62,7 +62,7 @@ def finite_batches(problem: Problem, flow: LinearRNN, p: Parameters) -> xr.Datas
 def _sampled_updates(problem: Problem, start: LinearRNN, p: Parameters, batch_size: int) -> np.ndarray:
     """Updates of many batches, as single steps of size 1; axes `"rule batches weights"`."""
     trainers = _trainers(problem, p, batch_size, 1.0)
-    keys = jax.random.split(jax.random.key(p.seed + 2), (p.num_repeats, p.num_seeds))
+    keys = jax.random.split(jax.random.key(problem.seed + 2), (p.num_repeats, p.num_seeds))
     return np.concatenate(
         [flat(start)[:, None] - flat(_train(trainers, start, some, jnp.array(1))) for some in keys], axis=1
     )
@@ -70,7 +70,7 @@ def _sampled_updates(problem: Problem, start: LinearRNN, p: Parameters, batch_si
 
 def _curve_ends(problem: Problem, start: LinearRNN, p: Parameters, batch_size: int, rate: float) -> np.ndarray:
     """Weights at time `duration` of sampled learning curves; axes `"rule seeds weights"`."""
-    keys = jax.random.split(jax.random.key(p.seed + 3), p.num_seeds)
+    keys = jax.random.split(jax.random.key(problem.seed + 3), p.num_seeds)
     trainers, num_steps = _trainers(problem, p, batch_size, rate), round(p.duration / rate)
     return flat(_train(trainers, start, keys, jnp.array(num_steps)))
 

@@ -1,0 +1,27 @@
+"""What the variables of the experiment on the double limit are."""
+
+DESCRIBE = {
+    "problem": "seed of the problem",
+    "rule": "key of the rule",
+    "rule_name": "name of the rule",
+    "at": "place on the learning curve [learning time]",
+    "horizon": "horizon of an update [steps]",
+    "curve_horizon": "horizon of a learning run [steps]",
+    "learning_rate": "learning rate",
+    "ratio": "learning rate over the critical one",
+    "batch_size": "sequences in a batch",
+    "sampled_rate": "learning rate of sampled learning",
+    "final_bias": "distance of the finite horizon's update from the limit, over the limit, final-step loss",
+    "sequence_bias": "the same for the sequence loss",
+    "expected_ratio": "expected factor of the bias a step",
+    "expected_power": "expected power of T in the bias",
+    "learned_bias": "distance of what is learned under a finite horizon from that under an infinite one, over the way",
+    "largest_ratio": "largest expected factor on the way",
+    "deviation": "distance of learning by steps from the flow, over the way of the flow",
+    "critical_rate": "learning rate from which on the end of the flow is unstable",
+    "growth": "growth of a small perturbation of the end of the flow; infinite where runs overflow",
+    "update_error": "distance of the mean sampled update from the exact one in the worst weight, in standard errors",
+    "update_spread": "standard deviation of a sampled update over the exact one",
+    "curve_spread": "standard deviation of sampled learning over the way of the flow",
+    "curve_bias": "distance of the mean of sampled learning from the flow, over the way of the flow",
+}

@@ -1,0 +1,1 @@
+"""What feedback of more dimensions buys RFLO."""

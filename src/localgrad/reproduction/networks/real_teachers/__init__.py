@@ -1,0 +1,1 @@
+"""Brain networks as teachers of full networks."""
