@@ -189,8 +189,9 @@ STATEMENTS = (
             "emergent-alignment.feedback",
             "emergent-alignment.level",
         ),
-        "The median cosine of input and output directions ends at {emergent-alignment.level:.3f} (least over rules and "
-        "modes).",
+        "Every student makes up {emergent-alignment.input-output:.0%} or more of what its input and output directions "
+        "lack of full alignment at first; their median cosine ends at {emergent-alignment.level:.3f} (least over rules "
+        "and modes).",
         findings=("real-teachers.aligned",),
     ),
     Statement(
@@ -200,9 +201,9 @@ STATEMENTS = (
         ("emergent-alignment.own-equations", "emergent-alignment.dominant", "emergent-alignment.sampled"),
         "The gain of the two dominant modes is predicted to {emergent-alignment.dominant:.1%} of its final "
         "value in exact learning (other modes {emergent-alignment.weaker:.1%}) and to "
-        "{emergent-alignment.sampled:.1%} in sampled training (others "
+        "{emergent-alignment.sampled:.1%} in sampled training with half the critical learning rate (others "
         "{emergent-alignment.weaker-sampled:.1%}); medians over students, worst rule.",
-        otherwise="We read “predict” as an error of 5 %. In sampled training the scatter of the batches adds to it.",
+        otherwise="We read “predict” as an error of 5 %.",
         findings=("emergent-alignment.error", "emergent-alignment.e-prop"),
     ),
     Statement(
