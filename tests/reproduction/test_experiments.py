@@ -30,6 +30,7 @@ NOT_FINITE = {
     "double-limit": {"deviation", "growth"},
     "feedback-dimension": {"loss"},
     "fixed-points": {"roots"},
+    "rank": {"variant_numbers"},
 }
 
 

@@ -219,8 +219,8 @@ STATEMENTS = (
         "The rank of what is learned falls in the order BPTT, e-prop, tBPTT, RFLO.",
         "rank",
         ("rank.order-bptt", "rank.order-eprop", "rank.order-tbptt"),
-        "Median σ₂/σ₁: BPTT {rank.order-bptt:.2f} times e-prop, e-prop {rank.order-eprop:.2f} times tBPTT(1), tBPTT(1) "
-        "{rank.order-tbptt:.2g} above RFLO.",
+        "Median σ₂/σ₁, least of {rank.teachers:.0f} teachers: BPTT {rank.order-bptt:.2f} times e-prop, e-prop "
+        "{rank.order-eprop:.2f} times tBPTT(1), tBPTT(1) {rank.order-tbptt:.2g} above RFLO.",
         findings=("real-teachers.other-ranks",),
     ),
     Statement(
@@ -247,8 +247,10 @@ STATEMENTS = (
         ("rank.tbptt-converges",),
         "tBPTT(1) gets below 5 % of a silent student's loss in {rank.truncated-least:.0f} to "
         "{rank.truncated-most:.0f} of {rank.runs:.0f} runs, over {rank.teachers:.0f} teachers.",
-        otherwise="Hardly a run diverges: tBPTT(1) is slow, and slower or faster with the teacher. The paper's "
-        "teacher, training time and threshold are not known to us.",
+        otherwise="It is slow rather than stuck: {rank.truncated-diverged:.1%} of these runs diverge, and with ten "
+        "times the learning time {rank.truncated-longer:.0f} runs with the first teacher get there, after "
+        "{rank.truncated-first:.0f}. The paper's teacher, training time and threshold are not known to us.",
+        findings=("rank.tbptt-slow",),
     ),
     Statement(
         "converge-local",

@@ -27,7 +27,8 @@ class Parameters:
     `scale`: of the students' weights, entries having standard deviation `scale / √hidden` (`scale` in `B`);
     `feedback_scale`: of `R`, standard deviation `feedback_scale / √hidden`. `largest_radius`: `W` is
     scaled down where its spectral radius is above. `variants`: scale, ŵ and feedback_scale of further runs of RFLO, or
-    of e-prop with random feedback where ŵ is None. `num_teachers`: how many teachers the counts are taken with. Sampled
+    of e-prop with random feedback where ŵ is None. `num_teachers`: how many teachers the counts and the order of ranks
+    are taken with. `longer`: tBPTT(1) runs once more with the first teacher, that many times as long. Sampled
     training is of the first `num_sampled` students, `num_steps` steps. `bound`: see `bound.py`.
     """
 
@@ -45,6 +46,7 @@ class Parameters:
     largest_radius: float = 0.9
     num_seeds: int = 20
     duration: float = 1000.0
+    longer: float = 10.0
     max_steps: int = 2000
     thresholds: tuple[float, ...] = (0.1, 0.05, 0.01)
     learning_rate: float = 0.05
@@ -78,12 +80,16 @@ def compute(p: Parameters) -> xr.Dataset:
         f"{key}_by_teacher": (("teacher", "rule", "seed"), np.array([[run[key] for run in row] for row in by_teacher]))
         for key in ("outcome", "cut", "loss")
     }
+    second = np.array([[row[i]["second"] for row in by_teacher] for i in range(len(rules))])
+    longer = _outcome(TruncatedBPTT(1), students, teacher, silent, p, times=p.longer)
     numbers = [[np.nan if x is None else x for x in variant] for variant in p.variants]
     return xr.Dataset(
         _stacked(main, "rule", ("outcome", "cut", "loss", "participation", "rank", "singular_values"))
         | {f"variant_{k}": v for k, v in _stacked(variants, "variant", ("outcome", "cut", "loss")).items()}
         | {"variant_numbers": (("variant", "number"), np.array(numbers))}
         | counted
+        | {"second_by_teacher": (("rule", "teacher", "seed"), second)}
+        | {f"longer_{key}": ("seed", longer[key]) for key in ("outcome", "loss")}
         | _sampled(rules, students, teacher, silent, p)
         | bound_of_rank(p.bound),
         coords={
@@ -118,19 +124,23 @@ def _sampled(
     return {key: (("rule", *dims[key]), np.stack([run[key] for run in runs])) for key in dims}
 
 
-def _outcome(rule: Rule, students: LinearRNN, teacher: LinearRNN, silent: float, p: Parameters) -> dict[str, Any]:
+def _outcome(
+    rule: Rule, students: LinearRNN, teacher: LinearRNN, silent: float, p: Parameters, *, times: float = 1.0
+) -> dict[str, Any]:
     """How the runs of one rule ended, and the spectra of what they learned; axes "seeds", "change seeds"."""
+    duration = times * p.duration
     flow = Flow(rtol=1e-3, atol=1e-5, max_steps=p.max_steps)
-    curve = learn(rule, students, teacher, duration=p.duration, method=flow)
+    curve = learn(rule, students, teacher, duration=duration, method=flow)
     spectrum = singular_spectrum(curve.initial, curve.final)
     values = spectrum.W.singular_values
     return {
         "outcome": np.asarray(curve.outcome, dtype=int),
-        "cut": out_of_steps(curve, p.duration),
+        "cut": out_of_steps(curve, duration),
         "loss": curve.loss[:, -1] / silent,
         "participation": spectrum.W.participation_ratio,
         "rank": np.stack([spectrum.W.rank, spectrum.B.rank]),
         "singular_values": values / values[:, :1],
+        "second": values[:, 1] / values[:, 0],
     }
 
 
@@ -153,6 +163,9 @@ DESCRIBE = {
     "outcome_by_teacher": "how a run ended, a code of Outcome, for every teacher",
     "cut_by_teacher": "whether a run used up its steps before its time, for every teacher",
     "loss_by_teacher": "final loss over that of a silent student, for every teacher",
+    "second_by_teacher": "second singular value of what was learned in W over the largest, for every teacher",
+    "longer_outcome": "how a longer run of tBPTT(1) with the first teacher ended, a code of Outcome",
+    "longer_loss": "final loss of a longer run of tBPTT(1) over that of a silent student",
     "sampled_loss": "final loss of sampled training over that of a silent student",
     "sampled_singular_values": "singular values of what sampled training learned in W over the largest",
     "rank_unaligned": "rank of what RFLO learned in a few steps, unaligned networks",
