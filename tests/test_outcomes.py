@@ -25,4 +25,4 @@ def test_outcomes_stay_numbers_in_arrays():
 def test_the_gap_of_divergence():
     assert divergence_gap(0.5, 0.0) == pytest.approx(DIVERGED_GAP / 2)
     assert divergence_gap(-0.5, -0.99999999) == pytest.approx(0.5e-8)  # a start nearer to 1 may still come back
-    np.testing.assert_allclose(divergence_gap(np.zeros(2), [0.0, 0.9999]), [1e-4, 5e-5])
+    np.testing.assert_allclose(divergence_gap(np.zeros(2), np.array([0.0, 0.9999])), [1e-4, 5e-5])

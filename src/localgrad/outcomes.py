@@ -39,13 +39,14 @@ def divergence_gap(teacher_radius: Any, initial_radius: Any) -> Any:
     that is smaller: a student that starts near 1 may still come back.
 
     **Arguments:** `teacher_radius`, `initial_radius`: `|w*|` and `|w|` of a mode, or spectral radii, each below 1;
-    numbers or broadcasting arrays.
+    numbers, or broadcasting arrays of NumPy or JAX.
 
     >>> float(divergence_gap(0.5, 0.0)), round(float(divergence_gap(0.8, 0.99999)), 9)
     (5e-05, 5e-06)
     """
     own, half = DIVERGED_GAP * (1 - abs(teacher_radius)), (1 - abs(initial_radius)) / 2
-    return (own + half - abs(own - half)) / 2  # the smaller one, for arrays of any kind
+    own_is_smaller = own < half  # products, since no one `minimum` serves NumPy, JAX and plain numbers alike
+    return own * own_is_smaller + half * (1 - own_is_smaller)
 
 
 class Outcome(enum.IntEnum):

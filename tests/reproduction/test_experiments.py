@@ -169,7 +169,7 @@ def test_figures_and_tables_come_from_the_dataset(runs, name):
 def perturbed(values, seed):
     """A variable, wrong in a few plain ways. Without NaN, which fails every claim that sees it."""
     if values.dtype == bool:
-        return [~values]
+        return [~values, np.ones_like(values), np.zeros_like(values)]
     if values.dtype.kind == "i":
         wrong, changes = [values + 1, 0 * values, -values], (lambda row: row + 1,)
     else:
@@ -177,10 +177,12 @@ def perturbed(values, seed):
         noise = np.random.default_rng(seed).standard_normal(values.shape)
         wrong = [-values, 0.5 * values, values + 1, values + 0.3 * size * noise]
         changes = (lambda row: 0.1 * row, lambda row: 10 * row)
-    for row in range(min(len(values), 4) if values.ndim else 0):  # one rule, mostly, and not the others
-        for change in changes:
-            wrong.append(values.copy())
-            wrong[-1][row] = change(values[row])
+    for axis, length in enumerate(values.shape):  # one rule, or one mode, and not the others
+        for row in range(min(length, 4)):
+            place = (slice(None),) * axis + (row,)
+            for change in changes:
+                wrong.append(values.copy())
+                wrong[-1][place] = change(values[place])
     return wrong
 
 
