@@ -206,8 +206,8 @@ def arithmetic(tolerance: float, *, quick: bool) -> None:
 
 def second_process() -> None:
     code = (
-        "import time, localgrad as lg; from localgrad.modes.ensemble import integrate_modes; t = time.perf_counter();"
-        "integrate_modes(lg.RFLO(1.0, 0.5), lg.Mode(1.0, 1.0, 0.6), lg.Mode(1.0, 1.0, 0.8), duration=9.0);"
+        "import time, localgrad as lg; lg.integrate_modes; t = time.perf_counter();"  # imported before it is timed
+        "lg.integrate_modes(lg.RFLO(1.0, 0.5), lg.Mode(1.0, 1.0, 0.6), lg.Mode(1.0, 1.0, 0.8), duration=9.0);"
         "import sys; print(time.perf_counter() - t, 'sympy' in sys.modules)"
     )
     seconds, imported = subprocess.check_output([sys.executable, "-c", code], text=True).split()

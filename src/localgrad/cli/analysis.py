@@ -20,7 +20,7 @@ from localgrad.models.aligned import Mode
 from localgrad.models.linear import LinearRNN, random_network, spectral_radius
 from localgrad.modes.fixed_points import fixed_points
 from localgrad.modes.stability import critical_learning_rate, spectrum
-from localgrad.rules.presets import BPTT
+from localgrad.rules.presets import BPTT, PAPER
 from localgrad.rules.rule import Rule
 from localgrad.tasks.teachers import aligned_modes, load_teacher, parse_mode_teacher
 from localgrad.updates.expected import expected_update
@@ -49,7 +49,7 @@ def training_command(teacher: str, **options: Any) -> str:
     >>> training_command("brain.csv", spectral_radius=0.9, symmetrize=False, missing=None)
     'localgrad train --rule rflo --decay 0.5 --teacher brain.csv --spectral-radius 0.9 --no-symmetrize'
     """
-    words = ["localgrad", "train", "--rule", "rflo", "--decay", "0.5", "--teacher", teacher]
+    words = ["localgrad", "train", "--rule", PAPER[-1], "--decay", "0.5", "--teacher", teacher]
     for name, value in options.items():
         option = name.replace("_", "-")
         if isinstance(value, bool):

@@ -57,10 +57,11 @@ def analyze(
     jax.config.update("jax_enable_x64", True)
     from localgrad.cli import analysis as work
     from localgrad.models.aligned import Mode
+    from localgrad.rules.presets import PAPER
 
     if rules is None:
         feedback, decay = 1.0 if feedback is None else feedback, 0.5 if decay is None else decay
-    chosen = make_rules(rules or ["bptt", "tbptt", "rflo"], feedback=feedback, decay=decay, lags=lags)
+    chosen = make_rules(rules or PAPER, feedback=feedback, decay=decay, lags=lags)
     reading: dict[str, Any] = {"symmetrize": symmetrize, "missing": missing, "subject": subject}
     found = work.read_teacher(teacher, spectral_radius=spectral_radius, **reading)
     if isinstance(found, Mode):

@@ -104,6 +104,9 @@ PRESETS: dict[str, Callable[..., Rule]] = {
 }
 """The named rules that ship with localgrad, in the order in which they are listed."""
 
+PAPER = ("bptt", "tbptt", "rflo")
+"""The names of the three rules that the paper compares, its local one last."""
+
 
 @cache
 def known_presets() -> Mapping[str, Callable[..., Rule]]:

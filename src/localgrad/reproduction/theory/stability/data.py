@@ -1,6 +1,7 @@
 """Eigenvalues at random optimal solutions, kinds of stability on a map, and steps near the critical learning rate."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,7 +15,7 @@ from localgrad.reproduction.theory.closed_forms import (
     saddle_border,
     window_opens,
 )
-from localgrad.rules.presets import BPTT, RFLO, TruncatedBPTT
+from localgrad.rules.presets import BPTT, PAPER, RFLO, TruncatedBPTT
 from localgrad.rules.rule import Rule
 
 KINDS = ("stable, monotone", "stable, oscillating", "unstable, oscillating", "unstable, monotone", "saddle")
@@ -34,6 +35,11 @@ class Parameters:
     other_decay: float = 0.0
     num_step_checks: int = 200
     seed: int = 0
+
+
+def _paper_rules(feedback: Any, decay: Any) -> list[Rule]:
+    """The rules that `PAPER` names, in its order."""
+    return [BPTT(), TruncatedBPTT(1), RFLO(feedback, decay)]
 
 
 def _samples(p: Parameters) -> dict[str, np.ndarray]:
@@ -78,16 +84,15 @@ def _step_growth(p: Parameters, rule: Rule) -> np.ndarray:
 def _at_samples(p: Parameters) -> dict[str, tuple[object, np.ndarray]]:
     """Spectra at the random solutions, against the closed forms."""
     x = _samples(p)
-    teacher, local = Mode(x["c"], np.ones(p.num_samples), x["w"]), RFLO(x["feedback"], x["decay"])
-    bptt, tbptt, rflo = (spectrum(rule, teacher, x["s"]) for rule in (BPTT(), TruncatedBPTT(1), local))
+    teacher, rules = Mode(x["c"], np.ones(p.num_samples), x["w"]), _paper_rules(x["feedback"], x["decay"])
+    spectra = [spectrum(rule, teacher, x["s"]) for rule in rules]
+    bptt, _, rflo = spectra
     border = saddle_border(x["c"], x["feedback"])
-    beyond = spectrum(local, teacher, -np.sign(x["feedback"]) * border * (1 + 1e-6))
+    beyond = spectrum(rules[-1], teacher, -np.sign(x["feedback"]) * border * (1 + 1e-6))
     return {
-        "bptt": (("sample", "eigenvalue"), bptt.real),
+        **{name: (("sample", "eigenvalue"), found.real) for name, found in zip(PAPER, spectra, strict=True)},
         "bptt_imaginary": ("sample", np.abs(bptt.imag).max(axis=-1)),
         "bptt_mismatch": ("sample", np.abs(bptt[:, 1:].real / bptt_eigenvalues(x["c"], x["s"], x["w"]) - 1).max(-1)),
-        "tbptt": (("sample", "eigenvalue"), tbptt.real),
-        "rflo": (("sample", "eigenvalue"), rflo.real),
         "rflo_imaginary": ("sample", np.abs(rflo.imag).max(axis=-1)),
         "rflo_mismatch": ("sample", _mismatch(rflo[:, 1:], rflo_eigenvalues(**x))),
         "same_sign": ("sample", x["feedback"] * x["s"] > 0),
@@ -106,7 +111,7 @@ def compute(p: Parameters) -> xr.Dataset:
         kind_of(spectrum(mapped, Mode(c, 1.0, p.map_w_star), scaled_s * saddle_border(c, p.feedback)))
         for c in p.map_gains
     ]
-    rules = [BPTT(), TruncatedBPTT(1), RFLO(p.feedback, p.decay)]
+    rules = _paper_rules(p.feedback, p.decay)
     drawn = [*rules, RFLO(p.feedback, p.other_decay)]
     curves = np.stack([spectrum(rule, Mode(*p.curve_teacher), s) for rule in drawn])
     decays = [*(f", ŵ = {d:g}" for d in (p.decay, p.other_decay))]
@@ -133,11 +138,12 @@ def compute(p: Parameters) -> xr.Dataset:
 
 
 DESCRIBE = {
-    "bptt": "real parts of BPTT's eigenvalues at random optimal solutions [1/learning time]",
+    **{
+        name: f"real parts of {rule.name}'s eigenvalues at random optimal solutions [1/learning time]"
+        for name, rule in zip(PAPER, _paper_rules(1.0, 0.0), strict=True)
+    },
     "bptt_imaginary": "largest imaginary part of BPTT's eigenvalues [1/learning time]",
     "bptt_mismatch": "relative error of the closed form of BPTT's eigenvalues",
-    "tbptt": "real parts of the eigenvalues of tBPTT(1) [1/learning time]",
-    "rflo": "real parts of RFLO's eigenvalues [1/learning time]",
     "rflo_imaginary": "largest imaginary part of RFLO's eigenvalues [1/learning time]",
     "rflo_mismatch": "error of the closed form of RFLO's eigenvalues over the larger one",
     "same_sign": "whether RFLO's feedback has the sign of the readout",

@@ -1,0 +1,1 @@
+"""Detours of RFLO over many teachers and starts."""

@@ -1,0 +1,1 @@
+"""Where learning comes to rest."""
