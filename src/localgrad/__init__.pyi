@@ -27,12 +27,12 @@ from .modes.boundary import Boundary as Boundary
 from .modes.boundary import boundary as boundary
 from .modes.ensemble.integrate import integrate_modes as integrate_modes
 from .modes.ensemble.result import Ensemble as Ensemble
-from .modes.equations import align_rule as align_rule
 from .modes.equations import mode_jacobian as mode_jacobian
 from .modes.equations import mode_loss as mode_loss
 from .modes.equations import mode_update as mode_update
 from .modes.fixed_points import fixed_points as fixed_points
 from .modes.fixed_points import search_fixed_points as search_fixed_points
+from .modes.networks import align_rule as align_rule
 from .modes.slowest import SlowestPoint as SlowestPoint
 from .modes.slowest import slowest_point as slowest_point
 from .modes.stability import convergence_rate as convergence_rate

@@ -12,8 +12,8 @@ and no others, whatever the propagator and the number of lags, provided `|m w*| 
 of `σ`, so `w = w*`; otherwise dividing gives `w* (1−w²) = w (1−w w*)`, so again `w = w*`, and `ab = c`. ∎
 
 BPTT and tBPTT(τ), `φ₀ = 0`, have `a₀ = 0`: the silent line alone (the paper's non-optimal manifold, there for τ = 1 and
-∞). RFLO, `φ₁ = 0`, has nothing but the optimum. Blends of feedback have all three. `search_fixed_points` looks for
-roots from many starts without using any of this.
+∞). RFLO, `φ₁ = 0`, has nothing but the optimum. Blends of feedback have all three. Poles `w = g(ν)` change nothing but
+the range of `w`, since `ρ > 0` inside it. `search_fixed_points` looks for roots from many starts without any of this.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,10 @@ from typing import Any, Literal
 import numpy as np
 
 from localgrad.models.aligned import Mode
+from localgrad.models.poles import DIRECT, Poles, find_poles
 from localgrad.modes.arguments import as_mode, as_rule, as_scalar, check_count, check_memory, check_positive
-from localgrad.modes.equations import check_modes, complex_step, field, loss
+from localgrad.modes.domain import check_modes
+from localgrad.modes.equations import complex_step, field, loss
 from localgrad.modes.stability import optimal_mode
 from localgrad.rules.rule import Rule
 
@@ -39,6 +41,7 @@ class FixedPointManifold:
     name: Literal["optimal", "silent", "blocked"]
     teacher: Mode
     zero: float | None = None
+    poles: Poles = DIRECT
 
     @property
     def parameter(self) -> str:
@@ -48,7 +51,7 @@ class FixedPointManifold:
     @property
     def domain(self) -> tuple[float, float]:
         """Where the parameter runs; `s = 0` is left out."""
-        return (-np.inf, np.inf) if self.name == "optimal" else (-1.0, 1.0)
+        return (-np.inf, np.inf) if self.name == "optimal" else (self.poles.low, self.poles.high)
 
     @property
     def formula(self) -> str:
@@ -79,19 +82,19 @@ class FixedPointManifold:
         return np.where((self.parameter == "s") & (t == 0), np.inf, np.sum(gaps, axis=0))
 
 
-def fixed_points(rule: Rule, teacher: Mode) -> tuple[FixedPointManifold, ...]:
+def fixed_points(rule: Rule, teacher: Mode, *, poles: str | Poles = "direct") -> tuple[FixedPointManifold, ...]:
     """All fixed points of a mode: the optimal manifold first, then those where feedback vanishes.
 
     The optimal manifold is `(s, c/s, w*)`, `s ≠ 0`, with `c = a* b*`. Where the feedback is 0, at the readout `a₀`, lie
     the *silent* line `(a₀, 0, w)` and, for `a₀ ≠ 0`, the *blocked* curve, both at a loss.
 
     **Arguments:** `rule` with scalar feedback, of the form `φ₀ + φ₁ a`; `teacher`: `Mode` of scalars, `a* b* ≠ 0`,
-    `|w*| < 1`.
+    `|w*| < 1`; `poles` as in `mode_update`: fixed points are the same, as far as `w` has their values.
 
     **Returns:** a tuple of `FixedPointManifold`, each with `name`, `formula`, `at(t)` and `loss(t)` along the curve.
 
     **Raises:** `ValueError` for a silent teacher mode, for a rule whose feedback is zero (then nothing learns) or not
-    finite, and for a rule with a term of another form.
+    finite, for a rule with a term of another form, and for a `w*` that no such pole has.
 
     Source: the paper for BPTT, tBPTT(1) and RFLO; docs/theory.md, section 6, for the whole family.
 
@@ -101,23 +104,23 @@ def fixed_points(rule: Rule, teacher: Mode) -> tuple[FixedPointManifold, ...]:
     >>> [m.name for m in fixed_points(RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.5))]
     ['optimal']
     """
-    rule, teacher = as_rule(rule), _scalar_teacher(teacher)
+    rule, teacher, poles = as_rule(rule), _scalar_teacher(teacher), find_poles(poles)
     parts = zip(
         ("fixed feedback", "symmetric feedback"), rule.require_affine("the theory of fixed points"), strict=False
     )
     fixed, symmetric = (as_scalar(value, name) for name, value in parts)
-    check_modes(rule, teacher, teacher)
+    check_modes(rule, teacher, teacher, poles)
     if fixed == 0 and symmetric == 0:
         raise ValueError("the rule's feedback is zero, so every mode with b = 0 is at rest; give a non-zero feedback")
-    found = [FixedPointManifold("optimal", teacher)]
+    found = [FixedPointManifold("optimal", teacher, poles=poles)]
     if symmetric == 0:
         return tuple(found)
     zero = 0.0 - fixed / symmetric  # 0.0, not −0.0, for purely symmetric feedback
     if not np.isfinite(zero):
         raise ValueError(f"the feedback {fixed:g} + {symmetric:g} a vanishes beyond double precision; rescale it")
-    found.append(FixedPointManifold("silent", teacher, zero))
+    found.append(FixedPointManifold("silent", teacher, zero, poles))
     if zero != 0:
-        found.append(FixedPointManifold("blocked", teacher, zero))
+        found.append(FixedPointManifold("blocked", teacher, zero, poles))
     return tuple(found)
 
 

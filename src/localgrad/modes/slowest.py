@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
 from localgrad.models.aligned import Mode
+from localgrad.models.poles import Poles
 from localgrad.modes.arguments import as_mode, as_rule, as_scalar
 from localgrad.modes.stability import convergence_rate, optimal_mode
 from localgrad.rules.rule import Rule
@@ -50,12 +51,19 @@ class SlowestPoint:
 
 
 def slowest_point(
-    rule: Rule, teacher: Mode, *, branch: int = 1, s_min: float | None = None, s_max: float | None = None
+    rule: Rule,
+    teacher: Mode,
+    *,
+    branch: int = 1,
+    s_min: float | None = None,
+    s_max: float | None = None,
+    poles: str | Poles = "direct",
 ) -> SlowestPoint:
     """The `s` of one sign at which learning converges most slowly to the optimal manifold.
 
     **Arguments:** `rule`, `teacher` of scalars, as in `convergence_rate`; `branch`: 1 for `s > 0`, −1 for `s < 0`;
-    `s_min`, `s_max`: the range of `|s|` looked at, positive, by default `√|a* b*|` times 1e-3 and 1e3.
+    `s_min`, `s_max`: the range of `|s|` looked at, positive, by default `√|a* b*|` times 1e-3 and 1e3;
+    `poles` as in `mode_update`.
 
     **Returns:** a `SlowestPoint`; its `s` is accurate to about 1e-8 where the rate has a clear minimum. Of several
     minima it is the deepest, if they are further apart than 0.7 %.
@@ -81,7 +89,7 @@ def slowest_point(
         raise ValueError(f"the range of |s| from {low:g} to {high:g} must be positive, finite and rising")
 
     def rate(log_size: Any) -> Any:
-        return convergence_rate(rule, teacher, branch * np.exp(log_size))
+        return convergence_rate(rule, teacher, branch * np.exp(log_size), poles=poles)
 
     grid = np.linspace(np.log(low), np.log(high), _SAMPLES)
     rates = rate(grid)

@@ -5,13 +5,18 @@ Near a fixed point the learning flow `dθ/dk = −Δθ` is linear. On the optima
 `λ² − Tλ + Q`. With `f` and `m` the rule's feedback and propagator there, `S = 1/(1 − w*²)`,
 `σ = Σ_{j<lags} (m w*)^j` and `σ′ = Σ_{j<lags} j (m w*)^j`,
 
-    T = −[b² S + f s σ + f b c S (σ S + σ′)],      Q = f c S² [b³ (σ + σ′) + f c σ²].
+    T = −[b² S + f s σ + ρ f b c S (σ S + σ′)],      Q = ρ f c S² [b³ (σ + σ′) + f c σ²].
+
+`ρ = ρ(w*)` belongs to the poles' parametrisation `w = g(ν)` (`models/poles.py`), 1 for direct ones: it multiplies the
+row of `w`, and the rows of `a` and `b` are parallel, so that `Q`, the sum of the principal 2×2 minors, is exactly `ρ`
+times that of the direct mode. Whether it is negative, a saddle, depends on no parametrisation. Eigenvalues are the same
+for `(a, b, w)` and for `(a, b, ν)`, since at a fixed point the two Jacobians are similar.
 
 `λ₊` is the one with the larger real part, and `−Re λ₊` the rate at which learning converges. The sums are free of
 cancellation, and the roots are taken in units of their largest term, so the only limits are those of the eigenvalues'
 own size in double precision. Everything broadcasts over the teacher, the rule and `s`.
 
-Source: docs/theory.md, section 7, whose sums over lags are `Σ_i (i+1) w^{2i} = S²` and so on.
+Source: docs/theory.md, sections 7 and 11, whose sums over lags are `Σ_i (i+1) w^{2i} = S²` and so on.
 """
 
 from typing import Any
@@ -20,8 +25,10 @@ import numpy as np
 from scipy.optimize import brentq
 
 from localgrad.models.aligned import Mode
+from localgrad.models.poles import Poles, find_poles
 from localgrad.modes.arguments import as_float, as_mode, as_rule, as_scalar, check_count
-from localgrad.modes.equations import check_modes, geometric_sum, mode_jacobian
+from localgrad.modes.domain import check_modes
+from localgrad.modes.equations import geometric_sum, mode_jacobian
 from localgrad.rules.rule import Rule
 
 _SMALLEST = 1e-290  # a size below which double precision has no room for relative accuracy
@@ -59,10 +66,10 @@ def _require(fine: np.ndarray, values: np.ndarray, name: str, complaint: str) ->
         raise ValueError(f"{name} = {values[~fine].flat[0]:g}: {complaint}")
 
 
-def spectrum(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
+def spectrum(rule: Rule, teacher: Mode, s: Any, *, poles: str | Poles = "direct") -> np.ndarray:
     """Eigenvalues `(0, λ₊, λ₋)` of the learning flow on the optimal manifold, per unit of learning time.
 
-    **Arguments:** `rule`, `teacher`, `s` broadcast (see `optimal_mode`).
+    **Arguments:** `rule`, `teacher`, `s` broadcast (see `optimal_mode`); `poles` as in `mode_update`.
 
     **Returns:** a complex array of the broadcast shape followed by 3; `Re λ₊ ≥ Re λ₋`.
 
@@ -74,13 +81,13 @@ def spectrum(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
     >>> spectrum(BPTT(), Mode(1.0, 1.0, 0.0), 1.0).real.tolist()
     [0.0, -1.0, -2.0]
     """
-    unit, plus, minus = _transverse(rule, teacher, s)
+    unit, plus, minus = _transverse(rule, teacher, s, find_poles(poles))
     return np.stack([np.zeros_like(plus), unit * plus, unit * minus], axis=-1)
 
 
-def _transverse(rule: Rule, teacher: Mode, s: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _transverse(rule: Rule, teacher: Mode, s: Any, poles: Poles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A unit of rate, and the eigenvalues `λ₊` and `λ₋` in it."""
-    unit, T, Q = _invariants(rule, teacher, s)
+    unit, T, Q = _invariants(rule, teacher, s, poles)
     squared = T * T / 4 - Q
     # A double eigenvalue: rounding must not split it into a complex pair.
     root = np.sqrt(np.where(np.abs(squared) <= 8 * np.finfo(float).eps * (T * T / 4 + np.abs(Q)), 0, squared) + 0j)
@@ -92,23 +99,24 @@ def _transverse(rule: Rule, teacher: Mode, s: Any) -> tuple[np.ndarray, np.ndarr
     return unit, np.where(swap, larger, smaller), np.where(swap, smaller, larger)
 
 
-def _invariants(rule: Rule, teacher: Mode, s: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _invariants(rule: Rule, teacher: Mode, s: Any, poles: Poles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A unit of rate, the trace `T` in it, and `Q` in its square."""
     point = optimal_mode(teacher, s)
-    rule, point, teacher = check_modes(rule, point, teacher)
+    rule, point, teacher = check_modes(rule, point, teacher, poles)
     a, b, w = point
     with np.errstate(all="ignore"):
         f, m = (np.asarray(x, dtype=float) for x in (rule.feedback.on_mode(a), rule.propagator.on_mode(w)))
         c, S = a * b, 1 / (1 - w * w)
         total, first = _lag_sums(m * w, rule.lags)
-        product = f * b * c * S * (total + first)
-        terms = np.broadcast_arrays(b * b * S, f * a * total, f * b * c * S * (total * S + first), product)
+        speed = poles.speed(w)
+        product = speed * f * b * c * S * (total + first)
+        terms = np.broadcast_arrays(b * b * S, f * a * total, speed * f * b * c * S * (total * S + first), product)
         unit = np.max(np.abs(terms), axis=0)
         fine = (unit > _SMALLEST) & (unit < 1 / _SMALLEST)
         remedy = "the eigenvalues leave double precision there; give a*, b*, s and feedback nearer to 1"
         _require(fine, np.broadcast_to(a, unit.shape), "s", remedy)
         scaled = [x / unit for x in terms]
-        feedback_part = f * c * S * total / unit
+        feedback_part = np.sqrt(speed) * f * c * S * total / unit
         return unit, -(scaled[0] + scaled[1] + scaled[2]), scaled[0] * scaled[3] + feedback_part * feedback_part
 
 
@@ -119,10 +127,10 @@ def _lag_sums(z: Any, lags: int | None) -> tuple[Any, Any]:
     return total.real, z * total.imag / step
 
 
-def spectrum_at(rule: Rule, student: Mode, teacher: Mode) -> np.ndarray:
+def spectrum_at(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Poles = "direct") -> np.ndarray:
     """Eigenvalues of the learning flow's Jacobian at any point, by falling real part, per unit of learning time.
 
-    **Arguments:** `rule`, `student`, `teacher` broadcast, as in `mode_jacobian`. **Returns:** a complex array, the
+    **Arguments:** `rule`, `student`, `teacher`, `poles` as in `mode_jacobian`. **Returns:** a complex array, the
     broadcast shape followed by 3. **Raises:** `ValueError` as `mode_jacobian`.
 
     Source: docs/theory.md, section 7.
@@ -131,12 +139,12 @@ def spectrum_at(rule: Rule, student: Mode, teacher: Mode) -> np.ndarray:
     >>> (spectrum_at(BPTT(), Mode(0.0, 0.0, 0.0), Mode(1.0, 1.0, 0.0)).real + 0.0).round(12).tolist()  # a saddle
     [1.0, 0.0, -1.0]
     """
-    values = np.linalg.eigvals(np.asarray(mode_jacobian(rule, student, teacher))).astype(complex)
+    values = np.linalg.eigvals(np.asarray(mode_jacobian(rule, student, teacher, poles=poles))).astype(complex)
     order = np.argsort(-values.real, axis=-1)
     return np.take_along_axis(values, order, axis=-1)
 
 
-def convergence_rate(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
+def convergence_rate(rule: Rule, teacher: Mode, s: Any, *, poles: str | Poles = "direct") -> np.ndarray:
     """`−Re λ₊(s)`: how fast learning approaches `(s, c/s, w*)`, per unit of learning time; negative if it leaves it.
 
     Arguments, shapes and errors as in `spectrum`.
@@ -147,15 +155,16 @@ def convergence_rate(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
     >>> float(convergence_rate(BPTT(), Mode(1.0, 1.0, 0.0), 2.0))
     1.0
     """
-    unit, plus, _ = _transverse(rule, teacher, s)
+    unit, plus, _ = _transverse(rule, teacher, s, find_poles(poles))
     return -unit * plus.real
 
 
-def critical_learning_rate(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
+def critical_learning_rate(rule: Rule, teacher: Mode, s: Any, *, poles: str | Poles = "direct") -> np.ndarray:
     """The largest stable step `η`: `min −2 Re λ/|λ|²` over the non-zero eigenvalues; 0 where the flow is unstable.
 
-    Discrete steps `θ ← θ − ηΔθ` approach `(s, c/s, w*)` only where `|1 + ηλ| < 1` for both.
-    Arguments, shapes and errors as in `spectrum`.
+    Discrete steps `θ ← θ − ηΔθ` approach `(s, c/s, w*)` only where `|1 + ηλ| < 1` for both. With parametrised poles the
+    steps meant are those of what is trained, `ν ← ν − η g′(ν) Δw`; at the optimum steps `w ← w − η ρ(w) Δw` have the
+    same limit, since the two are the same there to first order. Arguments, shapes and errors as in `spectrum`.
 
     Source: docs/theory.md, section 7.
 
@@ -163,7 +172,7 @@ def critical_learning_rate(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
     >>> float(critical_learning_rate(BPTT(), Mode(1.0, 1.0, 0.0), 1.0))
     1.0
     """
-    unit, *values = _transverse(rule, teacher, s)
+    unit, *values = _transverse(rule, teacher, s, find_poles(poles))
     stable = (values[0].real < 0) & (values[1].real < 0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         limits = [-2 * (x.real / np.abs(x)) / np.abs(x) for x in values]
@@ -171,13 +180,20 @@ def critical_learning_rate(rule: Rule, teacher: Mode, s: Any) -> np.ndarray:
 
 
 def rate_crossings(
-    rule: Rule, other: Rule, teacher: Mode, s_min: float, s_max: float, *, samples: int = 400
+    rule: Rule,
+    other: Rule,
+    teacher: Mode,
+    s_min: float,
+    s_max: float,
+    *,
+    samples: int = 400,
+    poles: str | Poles = "direct",
 ) -> np.ndarray:
     """The values of `s` between `s_min` and `s_max`, of one sign, where both rules converge equally fast.
 
     **Arguments:** `rule`, `other`, `teacher` of scalars; `s_min`, `s_max`: ends of the range, dimensionless, of one
     sign; `samples`: points (spaced evenly in `log |s|`) at which a change of sign is looked for. Two crossings closer
-    than their spacing may go unseen.
+    than their spacing may go unseen. `poles`: those of both, as in `mode_update`.
 
     **Returns:** an array of crossings, sorted, refined to rounding. Where both rules agree on a stretch of `s`, every
     sampled point of it.
@@ -196,7 +212,7 @@ def rate_crossings(
         raise ValueError(f"s_min = {s_min:g} and s_max = {s_max:g} must be finite, non-zero and of one sign")
 
     def difference(s: Any) -> Any:
-        return convergence_rate(rule, teacher, s) - convergence_rate(other, teacher, s)
+        return convergence_rate(rule, teacher, s, poles=poles) - convergence_rate(other, teacher, s, poles=poles)
 
     grid = np.sign(s_min) * np.geomspace(abs(s_min), abs(s_max), samples)
     values = difference(grid)

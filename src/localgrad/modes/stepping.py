@@ -5,6 +5,9 @@ like `(1 − w²)⁻³`, and where weights are large. A step is at most half the
 would else damp a growing mode that is still below the absolute tolerance, and rest at a saddle for ever. The path
 length is that of the curve through the points: its derivative `‖Δθ‖` is all rounding error where weights are large.
 
+The steps are of what is trained, `(a, b, ν)` with the pole `w = g(ν)` (`models/poles.py`): near `|w| = 1` a tolerance
+on `ν` is one on how far `w` is from there. Everything else is told in `(a, b, w)`.
+
 Source: Hairer & Wanner, *Solving Ordinary Differential Equations II* (1996), section IV.8, as SciPy has it.
 """
 
@@ -18,6 +21,7 @@ from scipy.integrate import Radau
 from scipy.optimize import brentq
 
 from localgrad.models.aligned import Mode
+from localgrad.models.poles import DIRECT, Poles
 from localgrad.modes.equations import LinearRule, complex_step, field, linearised, loss
 from localgrad.modes.verdict import outcome_at
 from localgrad.outcomes import REST_DISTANCE, ROUNDING_LOSS, Outcome, divergence_gap
@@ -39,6 +43,7 @@ class Problem:
     rule: Rule
     initial: Mode
     teacher: Mode
+    poles: Poles = DIRECT
 
     @cached_property
     def silent_loss(self) -> float:
@@ -51,24 +56,49 @@ class Problem:
 
     def flow(self, x: np.ndarray) -> np.ndarray:
         """`dθ/dk`."""
-        return -np.array(field(self._plain, Mode(*x), self.teacher), dtype=float)
+        return -np.array(field(self._plain, Mode(*x), self.teacher, self.poles), dtype=float)
 
     def jacobian(self, x: np.ndarray) -> np.ndarray:
         """Of the flow; just inside `|w| = 1` for a Newton iterate that overshoots it."""
         inside = Mode(x[0], x[1], np.clip(x[2], -_INSIDE, _INSIDE))
         tangent = linearised(self._plain, inside)
-        columns = [complex_step(tangent, inside, self.teacher, axis) for axis in range(3)]
+        columns = [complex_step(tangent, inside, self.teacher, axis, self.poles) for axis in range(3)]
         return np.nan_to_num(-np.array(columns, dtype=float).T)
+
+    def trained(self, x: np.ndarray) -> np.ndarray:
+        """`(a, b, ν)` of points `(a, b, w)`."""
+        return np.array([x[0], x[1], self.poles.coordinate(x[2])])
+
+    def point(self, y: np.ndarray) -> np.ndarray:
+        """`(a, b, w)` of points `(a, b, ν)`."""
+        return np.array([y[0], y[1], self.poles.pole(y[2])])
+
+    def trained_flow(self, y: np.ndarray) -> np.ndarray:
+        """`dθ/dk` of `(a, b, ν)`: `ν̇ = ẇ/g′`."""
+        x = self.point(y)
+        return self.flow(x) / [1, 1, self.poles.slope(x[2])]
+
+    def trained_jacobian(self, y: np.ndarray) -> np.ndarray:
+        """Of `trained_flow`: that of the flow by `diag(1, 1, g′)`, and `−ẇ dg′/dw / g′` as `g′` itself changes."""
+        x = self.point(y)
+        slope = self.poles.slope(x[2])
+        bend = np.imag(self.poles.slope(x[2] + 1e-30j)) / 1e-30
+        J = self.jacobian(x) * np.array([1, 1, slope]) / np.array([[1], [1], [slope]])
+        J[2, 2] -= self.flow(x)[2] * bend / slope
+        return np.nan_to_num(J)
 
     def relative_loss(self, x: np.ndarray) -> float:
         """The loss in units of the silent loss; infinite outside the domain, where its formula holds no longer."""
         return float(loss(Mode(*x), self.teacher) / self.silent_loss) if abs(x[2]) < 1 else np.inf
 
     def reach(self, w: float) -> float:
-        """How near the mode equations' edge: at 1 one of the sums over lags exists no longer."""
-        if self.rule.lags is not None:
-            return abs(w)
-        return max(abs(w), abs(float(self._plain.propagator.on_mode(w))) * max(abs(w), abs(self.teacher.w)))
+        """How near the mode equations' edge: at 1 one of the sums over lags exists no longer.
+
+        Poles that stay inside meet `|w| = 1` in no finite time, nor `|m w| = 1` while `|m| ≤ 1`.
+        """
+        own = 0.0 if self.poles.stays_inside else abs(w)
+        m = 0.0 if self.rule.lags is not None else abs(float(self._plain.propagator.on_mode(w)))
+        return own if self.poles.stays_inside and m <= 1 else max(own, m * max(abs(w), abs(self.teacher.w)))
 
     def verdict(self, x: np.ndarray) -> Outcome:
         """How a trajectory that stops here has ended, if it has not diverged."""
@@ -107,8 +137,9 @@ def follow(problem: Problem, duration: float, rtol: float, atol: float, max_step
     gap = divergence_gap(problem.teacher.w, problem.reach(problem.initial.w))
 
     def solver_from(time: float, x: np.ndarray, first_step: float | None = None) -> Any:
-        settings = {"rtol": rtol, "atol": atol, "jac": lambda _, x: problem.jacobian(x), "first_step": first_step}
-        return Radau(lambda _, x: problem.flow(x), time, x, duration, **settings)
+        jacobian, start = (lambda _, y: problem.trained_jacobian(y)), problem.trained(x)
+        settings = {"rtol": rtol, "atol": atol, "jac": jacobian, "first_step": first_step}
+        return Radau(lambda _, y: problem.trained_flow(y), time, start, duration, **settings)
 
     times, points, pieces = [0.0], [np.array(problem.initial, dtype=float)], []
     solver, outcome, steps = solver_from(0.0, points[0]), None, 0
@@ -120,8 +151,8 @@ def follow(problem: Problem, duration: float, rtol: float, atol: float, max_step
             at_edge = 1 - problem.reach(points[-1][2]) < gap + _EDGE and _moves_outwards(problem, points[-1])
             outcome = Outcome.DIVERGED if at_edge else problem.verdict(points[-1])
             break
-        piece, stop = solver.dense_output(), solver.t
-        if problem.reach(solver.y[2]) >= 1 - gap:
+        piece, stop = _in_weights(problem, solver.dense_output()), solver.t
+        if problem.reach(piece(stop)[2]) >= 1 - gap:
             if not _moves_outwards(problem, points[-1]):
                 # The stages, extrapolated from the step before, have found a root outside the domain: without them.
                 solver = solver_from(times[-1], points[-1], (stop - times[-1]) / 10)
@@ -134,6 +165,11 @@ def follow(problem: Problem, duration: float, rtol: float, atol: float, max_step
     arcs = [_arc(piece, *ends) for piece, ends in zip(pieces, pairwise(times), strict=True)]
     course = Course(np.array(times), np.stack(points, axis=1), np.cumsum([0.0, *arcs]), tuple(pieces))
     return course, problem.verdict(points[-1]) if outcome is None else outcome
+
+
+def _in_weights(problem: Problem, piece: Any) -> Any:
+    """A step's interpolant, in `(a, b, w)`."""
+    return lambda t: problem.point(piece(t))
 
 
 def _arc(piece: Any, start: float, stop: float) -> float:

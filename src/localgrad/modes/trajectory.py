@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from localgrad.models.aligned import Mode
+from localgrad.models.poles import Poles, find_poles
 from localgrad.modes.arguments import as_float, as_mode, as_scalar, check_count, check_positive, check_times
-from localgrad.modes.equations import check_modes, loss
+from localgrad.modes.domain import check_modes
+from localgrad.modes.equations import loss
 from localgrad.modes.stepping import Course, Problem, follow
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
@@ -25,7 +27,7 @@ class Trajectory:
 
     `time` is learning time (learning rate × steps). `outcome` says how it ended; `branch`, on which side of the optimal
     manifold (`±1`; 0 if it did not converge). It knows its problem: `rule`, `initial`, `teacher` and the `settings`
-    (duration, tolerances, and how many steps were allowed).
+    (duration, tolerances, how many steps were allowed, and the poles).
     """
 
     rule: Rule
@@ -96,11 +98,14 @@ def learn_mode(
     rtol: float = 1e-8,
     atol: float = 1e-10,
     max_steps: int = 10_000,
+    poles: str | Poles = "direct",
 ) -> Trajectory:
     """The learning trajectory of one mode from `initial`, until it converges, rests, diverges, or time is up.
 
     **Arguments:** `rule`, `initial`, `teacher` of scalars as in `mode_update`; `duration`: learning time, positive;
-    `rtol`, `atol`: tolerances of the integrator, positive; `max_steps`: steps after which it is given up as unfinished.
+    `rtol`, `atol`: tolerances of the integrator, positive; `max_steps`: steps after which it is given up as unfinished;
+    `poles` as in `mode_update`. Where they are not direct, the tolerances are those of `(a, b, ν)`, and `DIVERGED` does
+    not occur while `|m| ≤ 1`: `|w| → 1` then takes for ever, and a trajectory on its way there is `UNFINISHED`.
 
     **Returns:** a `Trajectory`, at the integrator's own steps. It is followed beyond convergence, until its loss is
     1e-12 of that of a silent student.
@@ -115,11 +120,12 @@ def learn_mode(
     >>> path.outcome.name, path.branch, round(path.final.a, 3)  # the paper's detour to the opposite branch
     ('CONVERGED', -1, -0.504)
     """
-    problem = _checked(rule, initial, teacher)
+    problem = _checked(rule, initial, teacher, find_poles(poles))
     check_positive(duration=duration, rtol=rtol, atol=atol)
     settings: dict[str, Any] = {"duration": float(duration), "rtol": float(rtol), "atol": float(atol)}
     settings["max_steps"] = check_count(max_steps, "max_steps")
     course, outcome = follow(problem, **settings)
+    settings["poles"] = problem.poles.key
     branch = int(np.sign(course.points[0, -1])) if outcome is Outcome.CONVERGED else 0
     nothing = np.empty(0)
     empty = Trajectory(
@@ -138,13 +144,13 @@ def learn_mode(
     return _on_course(empty, course.time, course.points, course.lengths)
 
 
-def _checked(rule: Rule, initial: Mode, teacher: Mode) -> Problem:
+def _checked(rule: Rule, initial: Mode, teacher: Mode, poles: Poles) -> Problem:
     initial, teacher = as_mode(initial, "student"), as_mode(teacher, "teacher")
     if any(np.ndim(x) for x in (*initial, *teacher)):
         raise ValueError("initial and teacher must be single modes of scalars; for many at once use integrate_modes")
-    rule, initial, teacher = check_modes(rule, initial, teacher)
+    rule, initial, teacher = check_modes(rule, initial, teacher, poles)
     initial, teacher = (Mode(*(as_scalar(x, "the mode's number") for x in mode)) for mode in (initial, teacher))
-    problem = Problem(rule, initial, teacher)
+    problem = Problem(rule, initial, teacher, poles)
     with np.errstate(all="ignore"):
         c = np.float64(teacher.a) * teacher.b
         if not 1e-150 <= abs(c) <= 1e150:

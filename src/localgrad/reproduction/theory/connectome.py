@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from localgrad.figures.plotting import DIVERGING, label_panels, new_figure
 from localgrad.models.aligned import Mode, aligned_network, project_modes
-from localgrad.modes.equations import align_rule, mode_update
+from localgrad.modes.equations import mode_update
+from localgrad.modes.networks import align_rule
 from localgrad.reproduction.axes import name_of
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.reproduction.theory.teacher_modes import draw_mode_rates, mode_rates

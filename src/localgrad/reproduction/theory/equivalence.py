@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from localgrad.figures.plotting import PALETTE, label_panels, new_figure
 from localgrad.models.aligned import Frames, Mode, aligned_network, project_modes, random_frames
 from localgrad.models.linear import LinearRNN
-from localgrad.modes.equations import align_rule, field, mode_update
+from localgrad.modes.equations import field, mode_update
+from localgrad.modes.networks import align_rule
 from localgrad.reproduction.axes import name_of, rule_axis
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.rules.compiled import in_general_form

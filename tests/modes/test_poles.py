@@ -1,0 +1,195 @@
+"""Parametrised poles `w = g(ν)`: against finite differences in `ν`, and against the direct mode."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sympy
+
+import localgrad as lg
+from localgrad.models.poles import POLES, find_poles
+from localgrad.outcomes import Outcome
+
+BOUNDED = ("tanh", "lru")
+RULES = {
+    "bptt": lg.BPTT(),
+    "tbptt-4": lg.TruncatedBPTT(4),
+    "rflo": lg.RFLO(1.3, 0.5),
+    "rflo-wrong-sign": lg.RFLO(-0.8, -0.6),
+    "eprop-random": lg.EProp(0.7),
+    "blend": lg.Rule(lg.Feedback.blend(0.4, -0.9), lg.Propagator.blend(0.3, 0.6)),
+}
+every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+every_pole = pytest.mark.parametrize("poles", BOUNDED)
+
+
+def random_optima(count=200, seed=0):
+    """Teachers with `w*` between 0 and 1, and places `s`."""
+    rng = np.random.default_rng(seed)
+    a, b, s = rng.choice([-1, 1], (3, count)) * np.exp(rng.uniform(-1, 1, (3, count)))
+    return lg.Mode(a, b, rng.uniform(0.05, 0.9, count)), s
+
+
+class TestParametrisation:
+    @pytest.mark.parametrize("poles", POLES.values(), ids=POLES)
+    def test_inverse_and_slope(self, poles):
+        w = np.linspace(0.05, 0.95, 19)
+        nu, step = poles.coordinate(w), 1e-6
+        np.testing.assert_allclose(poles.pole(nu), w, rtol=1e-13)
+        slope = (poles.pole(nu + step) - poles.pole(nu - step)) / (2 * step)
+        np.testing.assert_allclose(poles.slope(w) * np.ones_like(w), slope, rtol=1e-7)
+        np.testing.assert_allclose(poles.speed(w) * np.ones_like(w), slope**2, rtol=1e-7)
+        for inside in poles.pole(np.array([-3.0, 0.0, 3.0])) if poles.stays_inside else []:
+            assert poles.low < inside < poles.high
+
+    @pytest.mark.parametrize("poles", POLES.values(), ids=POLES)
+    def test_runs_on_symbols_and_in_jax(self, poles):
+        w = sympy.Symbol("w")
+        np.testing.assert_allclose(float(sympy.sympify(poles.speed(w)).subs(w, 0.3)), poles.speed(0.3), rtol=1e-15)
+        np.testing.assert_allclose(poles.speed(jnp.float64(0.3)), poles.speed(0.3), rtol=1e-15)
+        np.testing.assert_allclose(poles.pole(poles.coordinate(jnp.float64(0.3))), 0.3, rtol=1e-14)
+
+    @pytest.mark.parametrize("poles", ["exp", None, 3])
+    def test_others_are_refused(self, poles):
+        with pytest.raises(ValueError, match="poles must be one of 'direct', 'tanh', 'lru'"):
+            find_poles(poles)
+
+
+class TestField:
+    @every_pole
+    def test_bptt_is_the_gradient_by_what_is_trained(self, poles):
+        """`Δθ` of `(a, b, ν)` is the loss's finite difference; `mode_update` tells it as the movement of `w`."""
+        parametrisation, teacher = find_poles(poles), lg.Mode(0.7, -1.2, 0.6)
+        a, b, w = 0.9, 0.4, 0.3
+        nu, step = parametrisation.coordinate(w), 1e-6
+
+        def loss(a, b, nu):
+            return lg.mode_loss(lg.Mode(a, b, parametrisation.pole(nu)), teacher)
+
+        point = np.array([a, b, nu])
+        gradient = [(loss(*(point + step * e)) - loss(*(point - step * e))) / (2 * step) for e in np.eye(3)]
+        update = lg.mode_update(lg.BPTT(), lg.Mode(a, b, w), teacher, poles=poles)
+        found = np.array(update) / [1, 1, parametrisation.slope(w)]
+        np.testing.assert_allclose(found, gradient, rtol=1e-7)
+
+    @every_rule
+    @every_pole
+    def test_only_the_pole_learns_at_another_speed(self, rule, poles):
+        student, teacher = lg.Mode(0.9, 0.4, np.array([0.2, 0.7])), lg.Mode(0.7, -1.2, 0.6)
+        dense, found = lg.mode_update(rule, student, teacher), lg.mode_update(rule, student, teacher, poles=poles)
+        assert found.a.tolist() == dense.a.tolist()
+        assert found.b.tolist() == dense.b.tolist()
+        np.testing.assert_allclose(found.w, find_poles(poles).speed(student.w) * dense.w, rtol=1e-15)
+
+    @every_rule
+    @every_pole
+    def test_jacobian_is_that_of_the_update(self, rule, poles):
+        student, teacher, step = np.array([0.9, 0.4, 0.3]), lg.Mode(0.7, -1.2, 0.6), 1e-6
+
+        def update(point):
+            return np.array(lg.mode_update(rule, lg.Mode(*point), teacher, poles=poles))
+
+        columns = [(update(student + step * e) - update(student - step * e)) / (2 * step) for e in np.eye(3)]
+        J = lg.mode_jacobian(rule, lg.Mode(*student), teacher, poles=poles)
+        np.testing.assert_allclose(J, -np.array(columns).T, rtol=1e-6, atol=1e-8)
+        in_jax = lg.mode_jacobian(rule, lg.Mode(*map(jnp.float64, student)), teacher, poles=poles)
+        np.testing.assert_allclose(in_jax, J, rtol=1e-12, atol=1e-14)
+
+    def test_outside_the_range_is_refused_or_nan(self):
+        inside, outside = lg.Mode(1.0, 1.0, 0.5), lg.Mode(1.0, 1.0, -0.3)
+        for student, teacher, owner in ((outside, inside, "student"), (inside, outside, "teacher")):
+            with pytest.raises(ValueError, match=rf"{owner} w = -0.3 must lie strictly between 0 and 1 with lru poles"):
+                lg.mode_update(lg.BPTT(), student, teacher, poles="lru")
+            traced = jax.jit(lambda x, y: lg.mode_update(lg.BPTT(), x, y, poles="lru"))(student, teacher)
+            assert np.isnan(traced).all()
+
+
+class TestSpectrum:
+    @every_rule
+    @every_pole
+    def test_is_numpys(self, rule, poles):
+        teacher, s = random_optima()
+        J = lg.mode_jacobian(rule, lg.optimal_mode(teacher, s), teacher, poles=poles)
+        found = lg.spectrum(rule, teacher, s, poles=poles)
+        scale = np.abs(J).max(axis=(1, 2))
+        np.testing.assert_allclose(found.sum(axis=-1) / scale, np.trace(J, axis1=1, axis2=2) / scale, atol=1e-13)
+        determinant = np.linalg.det(J[:, :2, :2])  # the rows of a and b are parallel
+        assert np.abs(determinant / scale**2).max() < 1e-13
+
+    @every_rule
+    @every_pole
+    def test_the_minors_are_the_direct_ones_times_rho(self, rule, poles):
+        teacher, s = random_optima()
+        dense, found = lg.spectrum(rule, teacher, s), lg.spectrum(rule, teacher, s, poles=poles)
+        products = [(x[:, 1] * x[:, 2]).real for x in (dense, found)]
+        np.testing.assert_allclose(products[1], find_poles(poles).speed(teacher.w) * products[0], rtol=1e-9)
+
+    @every_pole
+    def test_bptt_is_real_and_negative(self, poles):
+        values = lg.spectrum(lg.BPTT(), *random_optima(1000), poles=poles)[:, 1:]
+        assert np.abs(values.imag).max() == 0
+        assert values.real.max() < 0
+
+    @every_pole
+    def test_rflos_saddle_border_is_the_direct_one(self, poles):
+        """Where `âs < 0`, a saddle is exactly where `|s| < (c²/|â|)^{1/3}` (docs/theory.md, section 7)."""
+        teacher, _ = random_optima()
+        border = np.cbrt((teacher.a * teacher.b) ** 2 / 0.8)
+        for factor, is_saddle in ((0.999, True), (1.001, False)):
+            values = lg.spectrum(lg.RFLO(-0.8, 0.5), teacher, factor * border, poles=poles)[:, 1:]
+            assert (((values[:, 0] * values[:, 1]).real < 0) == is_saddle).all()
+
+    @every_pole
+    def test_critical_rate_is_that_of_steps_of_what_is_trained(self, poles):
+        """Just below it steps of `(a, b, ν)` come back to the optimum, just above they do not."""
+        rule, teacher, parametrisation = lg.RFLO(1.0, 0.5), lg.Mode(1.0, 1.0, 0.6), find_poles(poles)
+        limit = float(lg.critical_learning_rate(rule, teacher, 1.1, poles=poles))
+        for factor, comes_back in ((0.97, True), (1.03, False)):
+            a, b, w = (float(x) for x in lg.optimal_mode(teacher, 1.1))
+            a, nu = a + 1e-7, parametrisation.coordinate(w)
+            first = lg.mode_loss(lg.Mode(a, b, w), teacher)
+            for _ in range(600):
+                w = float(parametrisation.pole(nu))
+                update = lg.mode_update(rule, lg.Mode(a, b, w), teacher, poles=poles)
+                a, b = a - factor * limit * update.a, b - factor * limit * update.b
+                nu = nu - factor * limit * update.w / parametrisation.slope(w)
+                last = lg.mode_loss(lg.Mode(a, b, float(parametrisation.pole(nu))), teacher)
+                if last > 1e6 * first:
+                    break
+            assert (last < first) == comes_back
+
+    def test_fixed_points_are_the_same_within_the_range(self):
+        manifolds = lg.fixed_points(lg.BPTT(), lg.Mode(1.0, 1.0, 0.5), poles="lru")
+        assert [m.name for m in manifolds] == ["optimal", "silent"]
+        assert manifolds[1].domain == (0, 1)
+        assert np.all(np.array(lg.mode_update(lg.BPTT(), manifolds[1].at(0.3), manifolds[1].teacher, poles="lru")) == 0)
+        with pytest.raises(ValueError, match=r"teacher w = -0.5 must lie strictly between 0 and 1"):
+            lg.fixed_points(lg.BPTT(), lg.Mode(1.0, 1.0, -0.5), poles="lru")
+
+    def test_slowest_point_and_crossings_take_poles(self):
+        teacher = lg.Mode(2.0, 2.0, 0.5)
+        found = lg.slowest_point(lg.BPTT(), teacher, poles="tanh")
+        np.testing.assert_allclose(found.rate, lg.convergence_rate(lg.BPTT(), teacher, found.s, poles="tanh"))
+        rule, other = lg.RFLO(1.0, 0.5), lg.BPTT()
+        [crossing] = lg.rate_crossings(rule, other, lg.Mode(1.0, 1.0, 0.8), 0.1, 10.0, poles="tanh")
+        rates = [lg.convergence_rate(x, lg.Mode(1.0, 1.0, 0.8), crossing, poles="tanh") for x in (rule, other)]
+        np.testing.assert_allclose(*rates, rtol=1e-10)
+
+
+class TestTrajectories:
+    """Teacher (1, 1, 0.8), start (1, 1, 0.6): RFLO with `â = −1` diverges with direct poles at `ŵ = 0.9`."""
+
+    @every_pole
+    def test_bounded_poles_converge_where_direct_ones_diverge(self, poles):
+        rule, start, teacher = lg.RFLO(-1.0, 0.9), lg.Mode(1.0, 1.0, 0.6), lg.Mode(1.0, 1.0, 0.8)
+        assert lg.learn_mode(rule, start, teacher, duration=100.0).outcome is Outcome.DIVERGED
+        run = lg.learn_mode(rule, start, teacher, duration=100.0, poles=poles)
+        assert (run.outcome, run.branch, run.settings["poles"]) == (Outcome.CONVERGED, -1, poles)
+
+    def test_creeping_to_the_edge_is_unfinished(self):
+        """LRU poles with a negative decay: `w → 0` for ever, which is not the end of anything."""
+        run = lg.learn_mode(
+            lg.RFLO(-1.0, -0.5), lg.Mode(1.0, 1.0, 0.6), lg.Mode(1.0, 1.0, 0.8), duration=1e3, poles="lru"
+        )
+        assert run.outcome is Outcome.UNFINISHED
+        assert run.final.w < 1e-3
