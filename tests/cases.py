@@ -114,7 +114,7 @@ def credit_of_numbers(rule: lg.Rule) -> Callable[..., tuple[np.ndarray, np.ndarr
     return credit
 
 
-def _preset_case(name: str) -> Case:
+def preset_case(name: str) -> Case:
     make = PRESETS[name]
     accepted = inspect.signature(make).parameters
     required = {k for k, p in accepted.items() if p.default is inspect.Parameter.empty}
@@ -203,7 +203,7 @@ def _outer(g: Any) -> Any:
     return 0.2 * np.diag(g) if np.ndim(g) else 0.2 * g
 
 
-CASES = [_preset_case(name) for name in PRESETS] + POINTS
+CASES = [preset_case(name) for name in PRESETS] + POINTS
 BY_ID = {case.id: case for case in CASES}
 # For tests that compile a program of their own for each rule: every form of feedback, propagator and lags once, and the
 # rest of the rules in the slow tier.

@@ -19,8 +19,8 @@ from localgrad.rules.presets import PRESETS
 COMMANDS = ("reproduce", "derive", "analyze", "basin", "train")
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+def run(*arguments, columns=80):
+    return CliRunner(env={"COLUMNS": str(columns)}).invoke(app, [str(argument) for argument in arguments])
 
 
 def run_process(*arguments):
@@ -320,7 +320,7 @@ def test_every_command_explains_itself(command):
 
 
 def test_help_names_all_rules_and_experiments():
-    rules, names = run("derive", "--help").stdout, run("reproduce", "--help").stdout
+    rules, names = (run(command, "--help", columns=300).stdout for command in ("derive", "reproduce"))
     assert all(rule in rules for rule in PRESETS)
     assert all(name in names for name in catalogue.NAMES)
 
