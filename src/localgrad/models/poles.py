@@ -14,7 +14,7 @@ Limits: real poles. Source: docs/theory.md, section 11.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -35,9 +35,12 @@ class Poles:
     high: float
     stays_inside: bool
     formula: str
-    pole: Callable[[Any], Any]
-    coordinate: Callable[[Any], Any]
-    slope: Callable[[Any], Any]
+    pole: Callable[[Any], Any] = field(repr=False)
+    coordinate: Callable[[Any], Any] = field(repr=False)
+    slope: Callable[[Any], Any] = field(repr=False)
+
+    def __reduce__(self) -> Any:
+        return find_poles, (self.key,)  # functions do not all pickle; each parametrisation stands once, under its word
 
     def speed(self, w: Any) -> Any:
         """`ρ = g′²`: how much faster than a direct pole this one learns."""
