@@ -12,7 +12,7 @@ Source: Hairer & Wanner, *Solving Ordinary Differential Equations II* (1996), se
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -151,7 +151,7 @@ def follow(problem: Problem, duration: float, rtol: float, atol: float, max_step
             at_edge = 1 - problem.reach(points[-1][2]) < gap + _EDGE and _moves_outwards(problem, points[-1])
             outcome = Outcome.DIVERGED if at_edge else problem.verdict(points[-1])
             break
-        piece, stop = _in_weights(problem, solver.dense_output()), solver.t
+        piece, stop = partial(_in_weights, problem, solver.dense_output()), solver.t
         if problem.reach(piece(stop)[2]) >= 1 - gap:
             if not _moves_outwards(problem, points[-1]):
                 # The stages, extrapolated from the step before, have found a root outside the domain: without them.
@@ -167,9 +167,9 @@ def follow(problem: Problem, duration: float, rtol: float, atol: float, max_step
     return course, problem.verdict(points[-1]) if outcome is None else outcome
 
 
-def _in_weights(problem: Problem, piece: Any) -> Any:
-    """A step's interpolant, in `(a, b, w)`."""
-    return lambda t: problem.point(piece(t))
+def _in_weights(problem: Problem, piece: Any, t: Any) -> np.ndarray:
+    """A step's interpolant, in `(a, b, w)`; at the top of the module, so that trajectories pickle."""
+    return problem.point(piece(t))
 
 
 def _arc(piece: Any, start: float, stop: float) -> float:
