@@ -56,11 +56,15 @@ FeedbackOption = Annotated[
 ]
 DecayOption = Annotated[
     float | None,
-    typer.Option("--decay", metavar="NUMBER", help="Decay ŵ of the traces of rflo, between -1 and 1, such as 0.5."),
+    typer.Option("--decay", metavar="NUMBER", help="Decay ŵ of the traces of a rule such as rflo, between -1 and 1."),
 ]
 LagsOption = Annotated[
     int | None,
-    typer.Option("--lags", metavar="N", help="How many steps back tbptt looks, at least 1. [default: 1]"),
+    typer.Option(
+        "--lags",
+        metavar="N",
+        help="How many steps back a truncated rule looks, at least 1. [default: its own, 1 for tbptt]",
+    ),
 ]
 
 

@@ -211,45 +211,33 @@ def is_one(value: Any) -> bool:
 
 
 def _one_feedback(value: Any) -> Feedback:
-    wrong_kind = _wrong_kind(value, Propagator, "feedback", "propagator")
-    if wrong_kind:
-        raise ValueError(wrong_kind)
-    if isinstance(value, Feedback):
-        return value
-    if isinstance(value, Term):
-        return Feedback(terms=(value,))
-    if isinstance(value, str):
-        if value != "symmetric":
-            raise ValueError(f"unknown feedback {value!r}; use 'symmetric', a fixed feedback, a Feedback or a Term")
-        return Feedback(symmetric=1)
-    if value is None:
-        raise ValueError("the feedback is None; use 'symmetric', a fixed feedback, a Feedback or a Term")
-    return Feedback(fixed=value)
+    return _one_part(value, Feedback, Propagator, words=("symmetric",), numbers="fixed", called="a fixed feedback")
 
 
 def _one_propagator(value: Any) -> Propagator:
-    wrong_kind = _wrong_kind(value, Feedback, "propagator", "feedback")
-    if wrong_kind:
-        raise ValueError(wrong_kind)
-    if isinstance(value, Propagator):
+    return _one_part(value, Propagator, Feedback, words=("full", "diagonal"), numbers="decay", called="a decay")
+
+
+def _one_part(value: Any, kind: Any, other: type, words: tuple[str, ...], numbers: str, called: str) -> Any:
+    """A part of a rule from one summand: `words` are coefficients that are 1, `numbers` the one that numbers are."""
+    name = kind.__name__.lower()
+    remedy = f"use {', '.join(map(repr, words))}, {called}, a {kind.__name__} or a Term"
+    if isinstance(value, other):
+        given = other.__name__.lower()
+        raise ValueError(
+            f"the {name} is a {other.__name__}; give it as {given}=..., the order is feedback, propagator, lags"
+        )
+    if isinstance(value, type) and issubclass(value, Term):
+        raise ValueError(f"the {name} is the class {value.__name__}; give an instance of it, {value.__name__}(...)")
+    if value is None:
+        raise ValueError(f"the {name} is None; {remedy}")
+    if isinstance(value, str) and value not in words:
+        raise ValueError(f"unknown {name} {value!r}; {remedy}")
+    if isinstance(value, kind):
         return value
     if isinstance(value, Term):
-        return Propagator(terms=(value,))
-    if isinstance(value, str):
-        if value not in ("full", "diagonal"):
-            raise ValueError(f"unknown propagator {value!r}; use 'full', 'diagonal', a decay, a Propagator or a Term")
-        return Propagator(full=1) if value == "full" else Propagator(diagonal=1)
-    if value is None:
-        raise ValueError("the propagator is None; use 'full', 'diagonal', a decay, a Propagator or a Term")
-    return Propagator(decay=value)
-
-
-def _wrong_kind(value: Any, other: type, wanted: str, given: str) -> str:
-    if isinstance(value, other):
-        return f"the {wanted} is a {other.__name__}; give it as {given}=..., the order is feedback, propagator, lags"
-    if isinstance(value, type) and issubclass(value, Term):
-        return f"the {wanted} is the class {value.__name__}; give an instance of it, {value.__name__}(...)"
-    return ""
+        return kind(terms=(value,))
+    return kind(**({value: 1} if isinstance(value, str) else {numbers: value}))
 
 
 def _check_number(name: Literal["symmetric", "full", "diagonal"], value: Any, meaning: str) -> None:

@@ -108,6 +108,11 @@ PAPER = ("bptt", "tbptt", "rflo")
 """The names of the three rules that the paper compares, its local one last."""
 
 
+def paper_rules(feedback: Any, decay: Any) -> list[Rule]:
+    """The rules that `PAPER` names, in its order; feedback and decay are RFLO's."""
+    return [BPTT(), TruncatedBPTT(1), RFLO(feedback, decay)]
+
+
 @cache
 def known_presets() -> Mapping[str, Callable[..., Rule]]:
     """All named rules by name: those of localgrad, then those of installed packages, loaded when first asked for.

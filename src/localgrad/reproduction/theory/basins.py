@@ -13,7 +13,7 @@ from localgrad.outcomes import Outcome
 from localgrad.reproduction.axes import name_of, rule_axis
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.reproduction.theory.basin_maps import draw_slice, kinds, legend_handles, teacher_of
-from localgrad.rules.presets import BPTT, RFLO, TruncatedBPTT
+from localgrad.rules.presets import paper_rules
 from localgrad.rules.rule import Rule
 
 
@@ -30,7 +30,7 @@ class Parameters:
 
 
 def _rules(p: Parameters) -> list[Rule]:
-    return [BPTT(), TruncatedBPTT(1), RFLO(p.feedback, p.decay)]
+    return paper_rules(p.feedback, p.decay)
 
 
 def compute(p: Parameters) -> xr.Dataset:

@@ -18,7 +18,7 @@ from localgrad.modes.networks import align_rule
 from localgrad.reproduction.axes import name_of
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.reproduction.theory.teacher_modes import draw_mode_rates, mode_rates
-from localgrad.rules.presets import BPTT, RFLO, TruncatedBPTT
+from localgrad.rules.presets import paper_rules
 from localgrad.rules.rule import Rule
 from localgrad.tasks.teachers import connectome, is_symmetric, symmetric_modes
 from localgrad.updates.expected import expected_update
@@ -37,7 +37,7 @@ class Parameters:
 
 
 def _rules(p: Parameters) -> list[Rule]:
-    return [BPTT(), TruncatedBPTT(1), RFLO(p.feedback, p.decay)]
+    return paper_rules(p.feedback, p.decay)
 
 
 def compute(p: Parameters) -> xr.Dataset:

@@ -21,7 +21,7 @@ from localgrad.modes.trajectory import learn_mode
 from localgrad.reproduction.axes import name_of, rule_axis
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
 from localgrad.rules.compiled import in_general_form
-from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
+from localgrad.rules.presets import EProp, paper_rules
 from localgrad.rules.rule import Rule
 from localgrad.updates.expected import expected_update
 
@@ -40,7 +40,7 @@ class Parameters:
 
 
 def _rules(p: Parameters) -> list[Rule]:
-    return [BPTT(), TruncatedBPTT(1), RFLO(p.feedback, p.decay), EProp(p.feedback)]
+    return [*paper_rules(p.feedback, p.decay), EProp(p.feedback)]
 
 
 def _as_network(mode: Mode) -> LinearRNN:

@@ -19,7 +19,7 @@ from localgrad.models.aligned import Mode
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.modes.equations import mode_loss
 from localgrad.reproduction.experiment import Claim, Experiment, FigureSpec
-from localgrad.rules.presets import BPTT, RFLO, TruncatedBPTT
+from localgrad.rules.presets import paper_rules
 from localgrad.rules.rule import Rule
 
 
@@ -38,7 +38,7 @@ class Parameters:
 
 
 def _rules(p: Parameters) -> list[Rule]:
-    return [BPTT(), TruncatedBPTT(1), RFLO(1.0, p.decay)]
+    return paper_rules(1.0, p.decay)
 
 
 def _losses(rule: Rule, start: Mode, teacher: Mode, times: np.ndarray) -> np.ndarray:

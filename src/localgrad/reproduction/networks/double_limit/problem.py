@@ -20,7 +20,7 @@ from localgrad.models.linear import LinearRNN, random_network
 from localgrad.outcomes import Outcome
 from localgrad.reproduction.axes import rule_axis
 from localgrad.rules.compiled import in_general_form
-from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
+from localgrad.rules.presets import EProp, paper_rules
 from localgrad.rules.rule import Rule
 
 
@@ -87,7 +87,7 @@ def make_problem(p: Parameters, seed: int) -> Problem:
     teacher = random_network(1, p.teacher_hidden, 1, key=keys[0], spectral_radius=p.teacher_radius)
     student = random_network(1, p.hidden, 1, key=keys[1], scale=p.scale)
     R = jax.random.normal(keys[2], (1, p.hidden)) / np.sqrt(p.hidden)
-    rules = [BPTT(), TruncatedBPTT(1), RFLO(R, p.decay), EProp(R), EProp()]
+    rules = [*paper_rules(R, p.decay), EProp(R), EProp()]
     general = stack([in_general_form(rule, 1, p.hidden) for rule in rules])
     return Problem(seed, rule_axis(rules), general, *jax.tree.map(np.asarray, (student, teacher)))
 

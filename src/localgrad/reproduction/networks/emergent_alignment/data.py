@@ -22,7 +22,7 @@ from localgrad.reproduction.networks.emergent_alignment.modes import (
     sampled_predictions,
 )
 from localgrad.reproduction.networks.emergent_alignment.sampled import Course, sampled_course
-from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
+from localgrad.rules.presets import BPTT, EProp, TruncatedBPTT, paper_rules
 from localgrad.rules.rule import Rule
 
 SWEPT = (FULL, LOCAL, ORTHONORMAL)
@@ -65,7 +65,7 @@ def compute(p: Parameters) -> xr.Dataset:
     students = draw(jax.random.split(keys[1], p.num_seeds))
     R = jax.random.normal(keys[2], (p.num_seeds, count, p.hidden)) / np.sqrt(p.hidden)
     orthonormal = jnp.linalg.qr(R.mT)[0].mT
-    rules = [BPTT(), TruncatedBPTT(1), RFLO(R, p.decay), EProp(R), EProp(), orthonormal_local(orthonormal, p.decay)]
+    rules = [*paper_rules(R, p.decay), EProp(R), EProp(), orthonormal_local(orthonormal, p.decay)]
     curves = [_learn(rule, students, teacher, p) for rule in rules]
     courses = _sampled(students, teacher, modes, orthonormal, p)
     read = {"decay": p.decay, "aligned": p.aligned}

@@ -10,6 +10,8 @@ three-factor rule's, run beside them. Limits: `a_k b_k` exceeds a mode's gain by
 where alignment is incomplete (`diagnostics/alignment.py`), so that errors cannot fall below that.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 import xarray as xr
@@ -20,10 +22,16 @@ from localgrad.models.aligned import Mode
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.reproduction.axes import rule_axis
 from localgrad.reproduction.networks.emergent_alignment.sampled import Course
-from localgrad.rules.presets import BPTT, RFLO, EProp, ThreeFactor, TruncatedBPTT
+from localgrad.rules.presets import EProp, ThreeFactor, paper_rules
 from localgrad.rules.rule import Rule
 
-_EQUATIONS = (BPTT(), TruncatedBPTT(1), RFLO(1.0, 0.5), EProp(1.0), ThreeFactor(1.0))
+
+def _rules_of_modes(feedback: Any, decay: float) -> list[Rule]:
+    """The rules whose mode equations are tried."""
+    return [*paper_rules(feedback, decay), EProp(feedback), ThreeFactor(feedback)]
+
+
+_EQUATIONS = _rules_of_modes(1.0, 0.5)
 FULL, TRUNCATED, LOCAL, RANDOM, TRACELESS = EQUATIONS = tuple(rule.key for rule in _EQUATIONS)
 SYMMETRIC = EProp().key
 
@@ -94,8 +102,7 @@ def _predicted(curve: LearningCurve | Course, R: jax.Array, decay: float, aligne
 def follow_modes(equations: str, modes: EffectiveModes, times: np.ndarray, start: int, decay: float) -> Mode:
     """Mode equations from snapshot `start` on; before it the network's modes. Shapes "student time mode"."""
     feedback = np.asarray(modes.feedback)[:, start]
-    rules = (BPTT(), TruncatedBPTT(1), RFLO(feedback, decay), EProp(feedback), ThreeFactor(feedback))
-    rule = next(rule for rule in rules if rule.key == equations)
+    rule = next(rule for rule in _rules_of_modes(feedback, decay) if rule.key == equations)
     initial, later = Mode(*(x[:, start] for x in modes.student)), times[start:] - times[start]
     run = integrate_modes(rule, initial, modes.teacher, duration=later[-1], save_at=later, early_stop=False)
     predicted = Mode(*(np.moveaxis(x, -1, 1) for x in run.saved or ()))

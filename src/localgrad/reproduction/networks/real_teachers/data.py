@@ -13,7 +13,7 @@ from localgrad.learning.flow import LearningCurve, learn
 from localgrad.learning.methods import Flow
 from localgrad.models.linear import LinearRNN, random_network
 from localgrad.reproduction.axes import rule_axis
-from localgrad.rules.presets import BPTT, RFLO, EProp, TruncatedBPTT
+from localgrad.rules.presets import EProp, paper_rules
 from localgrad.rules.rule import Rule
 from localgrad.tasks.teachers import connectome
 from localgrad.updates.expected import expected_update
@@ -76,7 +76,7 @@ def compute(p: Parameters) -> xr.Dataset:
 
 def rules_of(R: Any, decay: float) -> list[Rule]:
     """The rules, in the order of the dataset."""
-    return [BPTT(), TruncatedBPTT(1), RFLO(R, decay), EProp(R), EProp()]
+    return [*paper_rules(R, decay), EProp(R), EProp()]
 
 
 def _learn(rule: Rule, student: LinearRNN, teacher: LinearRNN, p: Parameters) -> LearningCurve:

@@ -1,7 +1,6 @@
 """Eigenvalues at random optimal solutions, kinds of stability on a map, and steps near the critical learning rate."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,7 +14,7 @@ from localgrad.reproduction.theory.closed_forms import (
     saddle_border,
     window_opens,
 )
-from localgrad.rules.presets import BPTT, PAPER, RFLO, TruncatedBPTT
+from localgrad.rules.presets import PAPER, RFLO, paper_rules
 from localgrad.rules.rule import Rule
 
 KINDS = ("stable, monotone", "stable, oscillating", "unstable, oscillating", "unstable, monotone", "saddle")
@@ -35,11 +34,6 @@ class Parameters:
     other_decay: float = 0.0
     num_step_checks: int = 200
     seed: int = 0
-
-
-def _paper_rules(feedback: Any, decay: Any) -> list[Rule]:
-    """The rules that `PAPER` names, in its order."""
-    return [BPTT(), TruncatedBPTT(1), RFLO(feedback, decay)]
 
 
 def _samples(p: Parameters) -> dict[str, np.ndarray]:
@@ -84,7 +78,7 @@ def _step_growth(p: Parameters, rule: Rule) -> np.ndarray:
 def _at_samples(p: Parameters) -> dict[str, tuple[object, np.ndarray]]:
     """Spectra at the random solutions, against the closed forms."""
     x = _samples(p)
-    teacher, rules = Mode(x["c"], np.ones(p.num_samples), x["w"]), _paper_rules(x["feedback"], x["decay"])
+    teacher, rules = Mode(x["c"], np.ones(p.num_samples), x["w"]), paper_rules(x["feedback"], x["decay"])
     spectra = [spectrum(rule, teacher, x["s"]) for rule in rules]
     bptt, _, rflo = spectra
     border = saddle_border(x["c"], x["feedback"])
@@ -111,7 +105,7 @@ def compute(p: Parameters) -> xr.Dataset:
         kind_of(spectrum(mapped, Mode(c, 1.0, p.map_w_star), scaled_s * saddle_border(c, p.feedback)))
         for c in p.map_gains
     ]
-    rules = _paper_rules(p.feedback, p.decay)
+    rules = paper_rules(p.feedback, p.decay)
     drawn = [*rules, RFLO(p.feedback, p.other_decay)]
     curves = np.stack([spectrum(rule, Mode(*p.curve_teacher), s) for rule in drawn])
     decays = [*(f", ŵ = {d:g}" for d in (p.decay, p.other_decay))]
@@ -140,7 +134,7 @@ def compute(p: Parameters) -> xr.Dataset:
 DESCRIBE = {
     **{
         name: f"real parts of {rule.name}'s eigenvalues at random optimal solutions [1/learning time]"
-        for name, rule in zip(PAPER, _paper_rules(1.0, 0.0), strict=True)
+        for name, rule in zip(PAPER, paper_rules(1.0, 0.0), strict=True)
     },
     "bptt_imaginary": "largest imaginary part of BPTT's eigenvalues [1/learning time]",
     "bptt_mismatch": "relative error of the closed form of BPTT's eigenvalues",
