@@ -57,7 +57,7 @@ def test_generated_field_and_jacobian_agree_with_the_definition(lags):
 
     sums = [1 / (1 - w * w), 1 / (1 - w * w_star), geometric_sum(m * w, lags), geometric_sum(m * w_star, lags)]
     slopes = slope(m * w), slope(m * w_star)
-    numbers = velocity_and_jacobian.py_func(a, b, w, phi0 + phi1 * a, m, phi1, mu1, c, w_star, *sums, *slopes)
+    numbers = velocity_and_jacobian.py_func(a, b, w, phi0 + phi1 * a, m, phi1, mu1, c, w_star, *sums, *slopes, 1.0, 0.0)
     teacher = Mode(c, 1.0, w_star)
     # Two orders of the same few operations: tens of rounding errors at most.
     np.testing.assert_allclose(numbers[:3], -np.array(field(rule, Mode(a, b, w), teacher)), rtol=1e-13)
@@ -194,7 +194,7 @@ def test_results_do_not_depend_on_the_number_of_lanes():
     for num_lanes in (16, 48):
         numbers, codes = np.empty((6, count)), np.empty((3, count), np.int32)
         settings = (50.0, 1e-6, 1e-8, 1.0, 1e5)
-        lanes.run(0, count, *lay_out(problem), settings, (None,) * num_lanes, None, None, numbers, codes, None)
+        lanes.run(0, count, *lay_out(problem), settings, (None,) * num_lanes, (None, None), None, numbers, codes, None)
         results.append((numbers, codes))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1], results[1][1])

@@ -1,5 +1,7 @@
 """Parametrised poles `w = g(ν)`: against finite differences in `ν`, and against the direct mode."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,9 @@ import sympy
 
 import localgrad as lg
 from localgrad.models.poles import POLES, find_poles
+from localgrad.modes.derivation import derive, symbolic_rule
+from localgrad.modes.ensemble.logarithm import log as _log
+from localgrad.modes.notation import STUDENT, TEACHER, C, S
 from localgrad.outcomes import Outcome
 
 BOUNDED = ("tanh", "lru")
@@ -48,6 +53,10 @@ class TestParametrisation:
         np.testing.assert_allclose(float(sympy.sympify(poles.speed(w)).subs(w, 0.3)), poles.speed(0.3), rtol=1e-15)
         np.testing.assert_allclose(poles.speed(jnp.float64(0.3)), poles.speed(0.3), rtol=1e-15)
         np.testing.assert_allclose(poles.pole(poles.coordinate(jnp.float64(0.3))), 0.3, rtol=1e-14)
+
+    @pytest.mark.parametrize("poles", POLES.values(), ids=POLES)
+    def test_pickles(self, poles):
+        assert pickle.loads(pickle.dumps(poles)) is poles
 
     @pytest.mark.parametrize("poles", ["exp", None, 3])
     def test_others_are_refused(self, poles):
@@ -193,3 +202,96 @@ class TestTrajectories:
         )
         assert run.outcome is Outcome.UNFINISHED
         assert run.final.w < 1e-3
+
+
+class TestDerivation:
+    @every_pole
+    def test_is_what_is_computed(self, poles):
+        rule = lg.RFLO(-0.7, 0.4)
+        found = derive(rule, poles=poles)
+        student, teacher = lg.Mode(0.9, 0.4, 0.3), lg.Mode(0.7, -1.2, 0.6)
+        values = dict(zip((*STUDENT, *TEACHER), (*student, *teacher), strict=True))
+        update = [float(x.subs(values)) for x in found.update]
+        np.testing.assert_allclose(update, lg.mode_update(rule, student, teacher, poles=poles), rtol=1e-12)
+        J = np.array(found.jacobian.subs(values), dtype=float)
+        np.testing.assert_allclose(J, lg.mode_jacobian(rule, student, teacher, poles=poles), rtol=1e-12)
+        there = {TEACHER.w: teacher.w, C: teacher.a * teacher.b, S: 0.8}
+        eigenvalues = [complex(x.subs(there)) for x in found.optimal.eigenvalues]
+        np.testing.assert_allclose(eigenvalues, lg.spectrum(rule, teacher, 0.8, poles=poles), rtol=1e-12)
+
+    @every_pole
+    @pytest.mark.parametrize("name", ["rflo", "bptt"])
+    def test_the_second_invariant_is_the_direct_one_times_rho(self, name, poles):
+        rule = symbolic_rule(name)
+        ratio = derive(rule, poles=poles).optimal.second_invariant / derive(rule).optimal.second_invariant
+        assert sympy.simplify(ratio - find_poles(poles).speed(TEACHER.w)) == 0
+
+    def test_is_written_with_what_is_trained(self):
+        found = derive(symbolic_rule("rflo"), poles="lru")
+        text = found.text()
+        assert text.startswith("RFLO, all lags, lru poles w = exp(−exp ν); c = a* b*")
+        assert "  ρ = w² (ln w)²\n" in text
+        assert "  ρ Δw = a â b² w³ (ln w)²/((1 − w²) (1 − w ŵ)) − " in text
+        assert r"\rho &= w^{2} \ln{\left(w \right)}^{2}" in found.latex()
+        assert found.to_dict()["poles"] == "lru"
+        assert sympy.sympify(found.to_dict()["update"]["w"]).has(sympy.log)
+
+
+class TestEnsemble:
+    @pytest.mark.parametrize("poles", ["tanh", pytest.param("lru", marks=pytest.mark.slow)])
+    def test_ends_where_single_trajectories_end(self, poles):
+        rng = np.random.default_rng(0)
+        start = lg.Mode(*rng.normal(0, 1.5, (2, 12)), rng.uniform(0.05, 0.9, 12))
+        teacher, rule = lg.Mode(1.0, 1.0, rng.uniform(0.1, 0.9, 12)), lg.RFLO(-1.0, 0.5)
+        run = lg.integrate_modes(rule, start, teacher, duration=300.0, rtol=1e-9, atol=1e-11, poles=poles)
+        assert run.settings["poles"] == poles
+        for k in range(12):
+            one = lg.Mode(*(float(x[k]) for x in start)), lg.Mode(1.0, 1.0, float(teacher.w[k]))
+            path = lg.learn_mode(rule, *one, duration=300.0, rtol=1e-10, poles=poles)
+            assert (Outcome(run.outcome[k]), run.branch[k]) == (path.outcome, path.branch)
+            if path.outcome is Outcome.CONVERGED:
+                np.testing.assert_allclose([x[k] for x in run.final], path.final, atol=3e-5)
+                np.testing.assert_allclose(run.path_length[k], path.path_length[-1], rtol=1e-3)
+
+    def test_nothing_diverges_even_from_the_edge(self):
+        rng = np.random.default_rng(1)
+        start = lg.Mode(*rng.uniform(-5, 5, (2, 2000)), 1 - 10 ** rng.uniform(-6, 0, 2000))
+        run = lg.integrate_modes(lg.RFLO(-1.0, 0.5), start, lg.Mode(1.0, 1.0, 0.8), duration=1000.0, poles="tanh")
+        assert set(Outcome.counts(run.outcome)) <= {"converged", "unfinished"}
+        assert (run.outcome == Outcome.CONVERGED).all()
+        assert run.steps.max() < 2000  # fast directions next to slow growth do not shorten the steps
+
+    def test_starts_and_teachers_that_no_pole_has_are_refused(self):
+        rule, good, bad = lg.RFLO(1.0, 0.5), lg.Mode(1.0, 1.0, 0.5), lg.Mode(1.0, 1.0, [0.3, -0.2])
+        with pytest.raises(ValueError, match=r"initial w = -0.2 must lie strictly between 0 and 1 with lru poles"):
+            lg.integrate_modes(rule, bad, good, duration=1.0, poles="lru")
+        with pytest.raises(ValueError, match=r"teacher w = -0.2 must lie strictly between 0 and 1 with lru poles"):
+            lg.integrate_modes(rule, good, bad, duration=1.0, poles="lru")
+        with pytest.raises(ValueError, match=r"axis w = 0 must lie"):
+            lg.basins(rule, good, a=[0.0, 1.0], b=1.0, w=0.0, poles="lru")
+
+    def test_maps_and_boundaries_take_poles(self):
+        rule, teacher = lg.RFLO(-1.0, 0.9), lg.Mode(1.0, 1.0, 0.8)
+        found = lg.basins(rule, teacher, a=[-1.0, 1.0], b=1.0, w=0.6, poles="tanh")
+        assert found.attrs["poles"] == "tanh"
+        assert Outcome.counts(found.outcome) == {"converged": 2}
+        assert Outcome.counts(lg.basins(rule, teacher, a=[-1.0, 1.0], b=1.0, w=0.6).outcome)["diverged"] == 1
+        box = {"low": lg.Mode(1.0, 1.0, 0.5), "high": lg.Mode(1.5, 1.5, 0.6)}
+        sampled = lg.sample_basins(rule, teacher, num_starts=20, **box, poles="tanh")
+        assert Outcome.counts(sampled.outcome) == {"converged": 20}
+        line = lg.boundary(
+            lg.BPTT(), lg.Mode(-1.0, 0.5, 0.0), lg.Mode(1.0, 0.5, 0.0), lg.Mode(1.0, 1.0, 0.0), poles="tanh"
+        )
+        np.testing.assert_allclose(line.points.a, [-0.5], atol=1e-6)
+        assert line.settings["poles"] == "tanh"
+
+
+def test_the_kernels_logarithm():
+    """To two units in the last place, over the numbers that a pole can be; NaN where there is none."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate(
+        [rng.uniform(0, 1, 1000), 10 ** rng.uniform(-300, 0, 1000), 1 - 10 ** rng.uniform(-15, -1, 1000)]
+    )
+    values = np.array([_log(y) for y in x])
+    np.testing.assert_allclose(values, np.log(x), rtol=6e-16, atol=0)
+    assert np.isnan([_log(y) for y in (0.0, -0.5, float("nan"), 1e-310)]).all()

@@ -59,15 +59,16 @@ def training_command(teacher: str, **options: Any) -> str:
     return shlex.join(words)
 
 
-def analyze_mode(rule: Rule, teacher: Mode) -> dict[str, Any]:
+def analyze_mode(rule: Rule, teacher: Mode, poles: str) -> dict[str, Any]:
     """Fixed points of one mode under one rule, and spectrum, rate and critical learning rate along the optimum."""
     s = np.array(SCALES) * np.sqrt(abs(teacher.a * teacher.b))
-    values, limits = spectrum(rule, teacher, s), critical_learning_rate(rule, teacher, s)
+    values, limits = spectrum(rule, teacher, s, poles=poles), critical_learning_rate(rule, teacher, s, poles=poles)
     return {
         "rule": rule.describe(),
+        "poles": poles,
         "fixed_points": [
             {"name": m.name, "points": m.formula, "loss_at_w_0": 0.0 if m.name == "optimal" else float(m.loss(0.0))}
-            for m in fixed_points(rule, teacher)
+            for m in fixed_points(rule, teacher, poles=poles)
         ],
         "optimal_solutions": [
             {

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from localgrad.cli.base import JsonOption, MissingOption, SubjectOption, SymmetrizeOption, app, check_finite, print_json
-from localgrad.cli.rules import RULES, DecayOption, FeedbackOption, LagsOption, RuleCommand, make_rules
+from localgrad.cli.rules import RULES, DecayOption, FeedbackOption, LagsOption, PolesOption, RuleCommand, make_rules
 from localgrad.cli.targets import check_targets
 
 
@@ -27,6 +27,7 @@ def analyze(
     feedback: FeedbackOption = None,
     decay: DecayOption = None,
     lags: LagsOption = None,
+    poles: PolesOption = "direct",
     spectral_radius: Annotated[
         float | None, typer.Option(metavar="RHO", help="Scale W to this spectral radius, between 0 and 1.")
     ] = None,
@@ -49,6 +50,7 @@ def analyze(
     Examples:
 
     - `localgrad analyze --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8`
+    - `localgrad analyze --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8 --poles tanh`
     - `localgrad analyze --teacher connectome.csv --spectral-radius 0.95`
     """
     check_targets({"--figure": figure}, inputs={"--teacher": teacher})
@@ -71,8 +73,12 @@ def analyze(
             )
         document: dict[str, Any] = {
             "teacher": list(found),
-            "analyses": [work.analyze_mode(rule, found) for rule in chosen],
+            "analyses": [work.analyze_mode(rule, found, poles) for rule in chosen],
         }
+    elif poles != "direct":
+        raise ValueError(
+            f"--poles {poles} is for a teacher of one mode, such as 1,1,0.8, but {teacher!r} is a network; leave it out"
+        )
     else:
         document = {"teacher": teacher, **work.analyze_network(chosen, found, figure)}
         if not document["aligned"]:

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from localgrad.cli.base import JsonOption, app, make_console, print_json
-from localgrad.cli.rules import DecayOption, FeedbackOption, LagsOption, RuleCommand, RuleOption, make_rules
+from localgrad.cli.rules import (
+    DecayOption,
+    FeedbackOption,
+    LagsOption,
+    PolesOption,
+    RuleCommand,
+    RuleOption,
+    make_rules,
+)
 from localgrad.cli.targets import check_targets
 
 
@@ -19,6 +27,7 @@ def basin(
     feedback: FeedbackOption = None,
     decay: DecayOption = None,
     lags: LagsOption = None,
+    poles: PolesOption = "direct",
     a: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Starts of a: a range, or a number.")] = "-3,3",
     b: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Starts of b: a range, or a number.")] = "-3,3",
     w: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Starts of w: a range, or a number.")] = "0",
@@ -40,6 +49,7 @@ def basin(
 
     - `localgrad basin --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8 --figure rflo.png`
     - `localgrad basin --rule bptt --teacher 1,1,0.8 --a -2,2 --b 1 --w -0.9,0.9 --figure bptt.svg`
+    - `localgrad basin --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8 --poles tanh`
     - `localgrad basin --rule tbptt --teacher 1,1,0.8 --w -0.9,0.9 --grid 200 --store tbptt.zarr`
     """
     check_targets({"--figure": figure}, store=store, inputs={})
@@ -49,13 +59,14 @@ def basin(
     [chosen] = make_rules([rule], feedback=feedback, decay=decay, lags=lags)
     mode = parse_mode_teacher(teacher)
     axes = maps.parse_axes({"a": a, "b": b, "w": w}, grid, store)
-    document = _with_progress(chosen, mode, axes, duration=duration, figure=figure, store=store)
+    document = _with_progress(chosen, mode, axes, duration=duration, figure=figure, store=store, poles=poles)
     if as_json:
         print_json(document)
         return
     shares = ", ".join(f"{name} {share:.1%}" for name, share in document["shares"].items() if share > 0)
     branches = ", ".join(f"{name} {share:.1%}" for name, share in document["branches"].items())
-    print(f"{document['rule']}; teacher {teacher}: {document['starts']:,} starts")
+    trained = "" if poles == "direct" else f"; {poles} poles"
+    print(f"{document['rule']}{trained}; teacher {teacher}: {document['starts']:,} starts")
     print(f"{shares}. Branches: {branches}.")
     print(f"{document['seconds']:.1f} s{_speed(document)}. {_where(document)}".rstrip())
 

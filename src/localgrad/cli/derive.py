@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from localgrad.cli.base import JsonOption, app, print_json
-from localgrad.cli.rules import RULES, LagsOption, RuleCommand, check_lags
+from localgrad.cli.rules import RULES, LagsOption, PolesOption, RuleCommand, check_lags
 
 MOST_LAGS = 32
 """Half a minute of algebra; beyond, it takes minutes and then exceeds Python's recursion limit."""
@@ -21,6 +21,7 @@ def derive(
     ],
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, ready to paste.")] = False,
     lags: LagsOption = None,
+    poles: PolesOption = "direct",
     as_json: JsonOption = False,
 ) -> None:
     """Derive a rule's learning dynamics symbolically.
@@ -32,6 +33,7 @@ def derive(
 
     - `localgrad derive rflo --latex`
     - `localgrad derive tbptt --lags 2`
+    - `localgrad derive rflo --poles lru`
     """
     if latex and as_json:
         raise ValueError("--latex and --json exclude each other; give one of them")
@@ -42,7 +44,7 @@ def derive(
         )
     from localgrad.modes import derivation as symbolic
 
-    derivation = symbolic.derive(symbolic.symbolic_rule(name, lags))
+    derivation = symbolic.derive(symbolic.symbolic_rule(name, lags), poles=poles)
     if as_json:
         print_json(derivation.to_dict())
     else:

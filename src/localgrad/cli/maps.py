@@ -65,12 +65,13 @@ def make_map(
     figure: Path | None,
     store: Path | None,
     progress: Callable[[int], None],
+    poles: str,
 ) -> dict[str, Any]:
     """Compute the map, draw it if it is a slice of two axes, and say how often learning ended how."""
     if figure is not None:
         _check_figure([name for name, axis in axes.items() if np.ndim(axis) == 1], axes)
     started = time.perf_counter()
-    data = basins(rule, teacher, **axes, duration=duration, store=store, progress=progress)
+    data = basins(rule, teacher, **axes, duration=duration, store=store, progress=progress, poles=poles)
     seconds = time.perf_counter() - started
     if figure is not None:
         _draw(data, figure)
@@ -112,6 +113,7 @@ def _document(data: xr.Dataset, seconds: float, figure: Path | None, store: Path
     total = int(counts.sum())
     return {
         "rule": data.attrs["rule"],
+        "poles": data.attrs["poles"],
         "teacher": list(data.attrs["teacher"]),
         "starts": total,
         "shares": {outcome.name.lower(): float(counts[outcome] / total) for outcome in Outcome},

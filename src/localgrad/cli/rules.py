@@ -67,6 +67,14 @@ LagsOption = Annotated[
     ),
 ]
 
+PolesOption = Annotated[
+    str,
+    typer.Option(
+        "--poles", metavar="POLES", help="What of a pole w is trained: direct (w itself), tanh (w = tanh ν), or lru "
+        "(w = exp(−exp ν), between 0 and 1)."
+    ),
+]  # fmt: skip
+
 
 def make_rules(
     names: Sequence[str], *, feedback: float | None = None, decay: float | None = None, lags: int | None = None

@@ -26,7 +26,8 @@ def print_analysis(document: dict[str, Any]) -> None:
 
 def _print_mode(console: Console, analysis: dict[str, Any]) -> None:
     console.print()
-    console.print(Text(analysis["rule"], "bold"))
+    trained = "" if analysis["poles"] == "direct" else f"; {analysis['poles']} poles"
+    console.print(Text(f"{analysis['rule']}{trained}", "bold"))
     for manifold in analysis["fixed_points"]:
         loss = "loss 0" if manifold["name"] == "optimal" else f"loss {manifold['loss_at_w_0']:.4g} at w = 0"
         console.print(f"  fixed points, {manifold['name']}: {manifold['points']}, {loss}")

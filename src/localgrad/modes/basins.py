@@ -5,7 +5,7 @@ Every start `(a, b, w)` of a grid (`basins`) or of a random sample (`sample_basi
 learning time, path length and peak loss. Maps larger than memory are computed block by block and streamed into a
 Zarr store, from which xarray opens them lazily.
 
-Limits: those of `integrate_modes`; starts with `|w| ≥ 1` count as diverged at time 0.
+Limits: those of `integrate_modes`; starts with `|w| ≥ 1` count as diverged at time 0, under direct poles.
 """
 
 import math
@@ -18,7 +18,9 @@ import xarray as xr
 
 from localgrad.files import build_folder
 from localgrad.models.aligned import Mode
+from localgrad.models.poles import Poles, find_poles
 from localgrad.modes.arguments import as_float, as_mode, as_rule, as_scalar, check_count, check_memory
+from localgrad.modes.domain import check_start
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.modes.ensemble.result import Ensemble
 from localgrad.outcomes import Outcome
@@ -52,6 +54,7 @@ def basins(
     rtol: float = 1e-5,
     store: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
+    poles: str | Poles = "direct",
 ) -> xr.Dataset:
     r"""Outcomes over the grid of starts `a × b × w`.
 
@@ -63,6 +66,7 @@ def basins(
     - `rtol`: relative error allowed in a step of the integrator.
     - `store`: folder of a new Zarr store to stream the map into; the dataset returned then reads from it.
     - `progress`: called with the number of trajectories just finished.
+    - `poles`: as in `integrate_modes`.
 
     **Returns:** a dataset over those of `a, b, w` that are arrays, with `outcome` (codes of `Outcome`), `branch`,
     `time` (learning time), `path_length`, and `peak_loss` (over the initial loss).
@@ -76,11 +80,12 @@ def basins(
     >>> found.branch.values.tolist()  # from a = −1, b = 1 it diverges
     [[1, 0], [1, 1]]
     """
-    rule, teacher = as_rule(rule), as_mode(teacher, "teacher")
+    rule, teacher, poles = as_rule(rule), as_mode(teacher, "teacher"), find_poles(poles)
     axes = {name: np.asarray(as_float(x, f"axis {name}"), dtype=float) for name, x in (("a", a), ("b", b), ("w", w))}
     for name, axis in axes.items():
         if axis.ndim > 1 or axis.size == 0:
             raise ValueError(f"axis {name} has shape {axis.shape}; give a number or an array of one axis, not empty")
+    check_start(poles, axes["w"], "axis w")
     grid = {name: axis for name, axis in axes.items() if axis.ndim == 1} or {"a": axes["a"].reshape(1)}
     shape = tuple(axis.size for axis in grid.values())
 
@@ -89,14 +94,14 @@ def basins(
         return Mode(*(grid[name][index[name]] if name in grid else axes[name] for name in "abw"))
 
     fixed = {name: float(axis) for name, axis in axes.items() if name not in grid}
-    attributes = _problem(rule, teacher, duration, rtol)
+    attributes = _problem(rule, teacher, duration, rtol, poles)
     count = math.prod(shape)
     if store is None:
         check_memory(count, 14, "starts", "give shorter axes, or a store to stream the map into")
 
     def fill(target: _Memory | _Store) -> None:
         for first, last in _blocks(count, target.rows):
-            run = integrate_modes(rule, starts(first, last), teacher, duration=duration, rtol=rtol)
+            run = integrate_modes(rule, starts(first, last), teacher, duration=duration, rtol=rtol, poles=poles)
             target.write(first, last, run)
             if progress is not None:
                 progress(last - first)
@@ -122,6 +127,7 @@ def sample_basins(
     seed: int = 0,
     duration: float = 1000.0,
     rtol: float = 1e-5,
+    poles: str | Poles = "direct",
 ) -> xr.Dataset:
     """Outcomes from starts drawn uniformly from the box between `low` and `high`.
 
@@ -144,16 +150,18 @@ def sample_basins(
     rng = np.random.default_rng(seed)
     corners = zip("abw", as_mode(low, "low"), as_mode(high, "high"), strict=True)
     start = Mode(*(rng.uniform(as_scalar(x, f"low {k}"), as_scalar(y, f"high {k}"), num_starts) for k, x, y in corners))
-    run = integrate_modes(rule, start, teacher, duration=duration, rtol=rtol)
+    poles = find_poles(poles)
+    run = integrate_modes(rule, start, teacher, duration=duration, rtol=rtol, poles=poles)
     variables = {name: ("start", values) for name, values in _values(run).items()}
     found = xr.Dataset(variables, {name: ("start", x) for name, x in zip("abw", start, strict=True)})
-    return _described(found, _problem(rule, teacher, duration, rtol) | {"seed": seed})
+    return _described(found, _problem(rule, teacher, duration, rtol, poles) | {"seed": seed})
 
 
-def _problem(rule: Rule, teacher: Mode, duration: float, rtol: float) -> dict[str, Any]:
+def _problem(rule: Rule, teacher: Mode, duration: float, rtol: float, poles: Poles) -> dict[str, Any]:
     """What a map is of, for its attributes."""
     numbers = [np.asarray(x, dtype=float).tolist() for x in teacher]
-    return {"rule": rule.describe(), "rule_key": rule.key, "teacher": numbers, "duration": duration, "rtol": rtol}
+    found = {"rule": rule.describe(), "rule_key": rule.key, "teacher": numbers, "duration": duration, "rtol": rtol}
+    return found | {"poles": poles.key}
 
 
 def _described(found: xr.Dataset, attributes: dict[str, Any]) -> xr.Dataset:

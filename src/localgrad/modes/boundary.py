@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from localgrad.models.aligned import Mode
+from localgrad.models.poles import Poles, find_poles
 from localgrad.modes.arguments import as_mode, as_rule, as_scalar, check_count, check_memory, check_positive
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.outcomes import Outcome
@@ -68,13 +69,14 @@ def boundary(
     precision: float = 1e-9,
     rtol: float = 1e-8,
     atol: float = 1e-10,
+    poles: str | Poles = "direct",
 ) -> Boundary:
     """Where the outcome of mode learning, or its branch, switches along the line from `start` to `end`.
 
     **Arguments:** `rule`, `teacher` of scalars, as in `integrate_modes`; `start`, `end`: `Mode`s of scalars, `|w| < 1`;
     `duration`: learning time after which a start counts as unfinished; `samples`: starts at which switches are looked
     for, evenly spaced, at least 2; `precision`: how exactly a switch is placed, as a fraction of the line; `rtol`,
-    `atol`: tolerances of the integrator.
+    `atol`: tolerances of the integrator; `poles` as in `integrate_modes`.
 
     **Returns:** a `Boundary`.
 
@@ -92,7 +94,7 @@ def boundary(
     if check_count(samples, "samples") < 2:
         raise ValueError("samples must be at least 2, the ends of the line")
     check_memory(int(samples), 400, "samples", "give fewer")
-    settings: dict[str, Any] = {"duration": duration, "rtol": rtol, "atol": atol}
+    settings: dict[str, Any] = {"duration": duration, "rtol": rtol, "atol": atol, "poles": find_poles(poles).key}
 
     def ends(t: np.ndarray) -> np.ndarray:
         run = integrate_modes(rule, _on_line(start, end, t), teacher, **settings)

@@ -8,6 +8,8 @@ At a fixed point of a manifold one eigenvalue of `J` is 0, so that with the trac
 invariant `Q` (the sum of the principal minors) `det(λ − J) = λ (λ² − T λ + Q)`, and the others are
 always closed: `λ± = T/2 ± √(T² − 4Q)/2`.
 
+With poles `w = g(ν)` the update of `w` is told as it moves, `ρ(w) Δw` with `ρ = g′²`.
+
 Limits: scalar parameters (numbers are taken as decimals of 15 digits); infinite horizon; `|w|, |w*| < 1` and,
 with all lags kept, `|m w|, |m w*| < 1`, which is where square roots are simplified. `c = a* b*` throughout.
 """
@@ -21,6 +23,7 @@ import numpy as np
 import sympy as sp
 
 from localgrad.models.aligned import Mode
+from localgrad.models.poles import DIRECT, Poles, find_poles
 from localgrad.modes import equations, rendering
 from localgrad.modes.arguments import as_rule
 from localgrad.modes.notation import (
@@ -71,8 +74,8 @@ class Linearisation:
 class Derivation:
     """What follows from a rule on a mode; made by `derive`, rendered by `text`, `latex` and `to_dict`.
 
-    `feedback` is `f`, `propagator` is `m`; `update` is `(Δa, Δb, Δw)`; `jacobian` is that of the flow at a general
-    point; `non_optimal` is `None` unless the rule's feedback vanishes with `a`.
+    `feedback` is `f`, `propagator` is `m`; `update` is `(Δa, Δb, ρ Δw)`, with `ρ = 1` for direct `poles`; `jacobian` is
+    that of the flow at a general point; `non_optimal` is `None` unless the rule's feedback vanishes with `a`.
     """
 
     rule: Rule
@@ -83,6 +86,7 @@ class Derivation:
     jacobian: sp.ImmutableMatrix
     optimal: Linearisation
     non_optimal: Linearisation | None
+    poles: Poles = DIRECT
 
     @property
     def flow(self) -> Mode:
@@ -125,13 +129,13 @@ def symbolic_rule(name: str, lags: int | None = None, feedback: Any = None, deca
     return make_rule(name, lags=lags, **given)
 
 
-def derive(rule: Rule) -> Derivation:
+def derive(rule: Rule, *, poles: str | Poles = "direct") -> Derivation:
     r"""The equations of a rule on a mode, symbolically.
 
     `Δθ = field(rule, (a, b, w), (a*, b*, w*))`, `J = −∂Δθ/∂θ`; on the optimal manifold `(s, c/s, w*)` and, where
     the feedback vanishes with `a`, on the non-optimal one `(0, 0, w)`.
 
-    **Arguments:** `rule`: its parameters scalars, numbers or SymPy symbols, dimensionless.
+    **Arguments:** `rule`: its parameters scalars, numbers or SymPy symbols, dimensionless; `poles` as in `mode_update`.
 
     **Returns:** a `Derivation`.
 
@@ -143,13 +147,13 @@ def derive(rule: Rule) -> Derivation:
     >>> print(to_text(derive(symbolic_rule("rflo")).update.b))
     a â b/(1 − w ŵ) − â a* b*/(1 − ŵ w*)
     """
-    rule = jax.tree.map(_exact, as_rule(rule))
+    rule, poles = jax.tree.map(_exact, as_rule(rule)), find_poles(poles)
     on_symbols = _on_symbols(rule)
     feedback, propagator = (
         sp.sympify(part.on_mode(x))
         for part, x in ((on_symbols.feedback, STUDENT.a), (on_symbols.propagator, STUDENT.w))
     )
-    update = Mode(*(present(x) for x in equations.field(on_symbols, STUDENT, TEACHER)))
+    update = Mode(*(present(x) for x in equations.field(on_symbols, STUDENT, TEACHER, poles)))
     loss = present(equations.loss(STUDENT, TEACHER))
     jacobian = sp.ImmutableMatrix(3, 3, lambda i, j: negate(present(sp.diff(update[i], STUDENT[j]))))
     optimal, silent = Mode(S, C / S, TEACHER.w), Mode(sp.S.Zero, sp.S.Zero, STUDENT.w)
@@ -162,6 +166,7 @@ def derive(rule: Rule) -> Derivation:
         jacobian=jacobian,
         optimal=_linearise(jacobian, loss, optimal),
         non_optimal=_linearise(jacobian, loss, silent) if _vanishes_smoothly(feedback) else None,
+        poles=poles,
     )
 
 

@@ -51,6 +51,12 @@ def check_poles(poles: Poles, w: Any, name: str) -> None:
     _check_all(lambda x: (x > poles.low) & (x < poles.high), w, name, remedy)
 
 
+def check_start(poles: Poles, w: Any, name: str) -> None:
+    """The same for starts of many trajectories, of which direct ones outside count as diverged at time 0."""
+    if poles is not DIRECT:
+        check_poles(poles, np.asarray(w)[np.isfinite(w)], name)
+
+
 def _check_shapes(*trees: Any) -> None:
     shapes = [np.shape(x) for x in jax.tree.leaves(trees)]
     try:

@@ -5,7 +5,8 @@ each in one fraction with denominators such as `(1 − w²)²`. `to_text` and `t
 
     a_star*b/(1 - w_hat*w_star)   as   a* b/(1 − ŵ w*)   and   \frac{a^{*} b}{1 - \hat{w} w^{*}}.
 
-Limits: rational functions and their square roots, which is all that a rule's equations hold.
+Limits: rational functions of the symbols and their logarithms, and square roots of such: all that a rule's equations
+hold. Logarithms, which poles `exp(−exp ν)` bring, are taken for further symbols.
 """
 
 from collections import defaultdict
@@ -25,6 +26,7 @@ FEEDBACK, DECAY = sp.symbols("a_hat w_hat", real=True)
 # All that a manifold of fixed points sees of the teacher's gains, c = a* b*; and the readout along the optimal one.
 C, S = sp.Symbol("c", real=True), sp.Symbol("s", real=True, nonzero=True)
 TRACE, SECOND_INVARIANT = sp.symbols("T Q", real=True)
+NU = sp.Symbol("nu", real=True)  # what is trained in place of a pole
 
 _UNICODE = {"a_star": "a*", "b_star": "b*", "w_star": "w*", "a_hat": "â", "w_hat": "ŵ"}
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -45,6 +47,8 @@ def present(expression: sp.Expr) -> sp.Expr:
 
 def factored(expression: sp.Expr) -> sp.Expr:
     """One fraction of products, with denominators such as `(1 − w²)²` and sums of powers multiplied out."""
+    if logarithms := {x: sp.Dummy(real=True) for x in expression.atoms(sp.log)}:
+        return factored(expression.xreplace(logarithms)).xreplace({dummy: x for x, dummy in logarithms.items()})
     above, below = sp.cancel(expression).as_numer_denom()
     coefficient, factors = sp.factor_list(above)
     divisor, divisors = sp.factor_list(below)
@@ -111,7 +115,7 @@ def to_latex(expression: sp.Basic) -> str:
     >>> to_latex(FEEDBACK * TEACHER.w**2)
     '\\hat{a} w^{*2}'
     """
-    return _LatexPrinter().doprint(expression)
+    return _LatexPrinter({"ln_notation": True}).doprint(expression)
 
 
 def ordered_terms(expression: sp.Expr) -> list[sp.Expr]:
@@ -140,6 +144,9 @@ class _TextPrinter(_TermOrder, StrPrinter):
 
     def _print_Abs(self, expr: sp.Abs) -> str:
         return f"|{self._print(expr.args[0])}|"
+
+    def _print_log(self, expr: sp.log) -> str:
+        return f"ln {self._bracketed(expr.args[0])}"
 
     def _print_Add(self, expr: sp.Add, order: str | None = None) -> str:
         first, *others = (self._print(x) for x in ordered_terms(expr))

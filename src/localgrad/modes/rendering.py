@@ -13,7 +13,18 @@ import sympy as sp
 from sympy.printing.latex import latex_escape
 
 from localgrad.models.aligned import Mode
-from localgrad.modes.notation import SECOND_INVARIANT, TRACE, closed_eigenvalues, ordered_terms, to_latex, to_text
+from localgrad.models.poles import DIRECT
+from localgrad.modes.notation import (
+    NU,
+    SECOND_INVARIANT,
+    STUDENT,
+    TRACE,
+    closed_eigenvalues,
+    factored,
+    ordered_terms,
+    to_latex,
+    to_text,
+)
 
 if TYPE_CHECKING:
     from localgrad.modes.derivation import Derivation, Linearisation
@@ -41,6 +52,7 @@ def as_dict(found: Derivation) -> dict[str, Any]:
         "rule": found.rule.name,
         "key": found.rule.key,
         "lags": found.rule.lags,
+        "poles": found.poles.key,
         "feedback": str(found.feedback),
         "propagator": str(found.propagator),
         "update": _mode_strings(found.update),
@@ -55,18 +67,17 @@ def as_dict(found: Derivation) -> dict[str, Any]:
 def title_of(found: Derivation) -> str:
     """The rule's name and lags."""
     lags = "all lags" if found.rule.lags is None else f"{found.rule.lags} lag{'s' * (found.rule.lags > 1)}"
-    return f"{found.rule.name}, {lags}"
+    poles = f", {found.poles.key} poles {found.poles.formula}" if found.poles.key != DIRECT.key else ""
+    return f"{found.rule.name}, {lags}{poles}"
 
 
 def _sections(found: Derivation) -> list[tuple[str, list[_Equation]]]:
-    def of_mode(text: str, latex: str, mode: Mode) -> list[_Equation]:
-        return [_Equation(text.format(x), latex.format(x), y) for x, y in zip("abw", mode, strict=True)]
-
     credit = [_Equation("f", "f", found.feedback), _Equation("m", "m", found.propagator)]
     sections = [
         ("Feedback f and propagator m", credit),
-        ("Expected update", of_mode("Δ{}", r"\Delta {}", found.update)),
-        ("Learning flow", of_mode("d{}/dk", r"\frac{{d{}}}{{dk}}", found.flow)),
+        *_on_poles(found),
+        ("Expected update", _updates(found)),
+        ("Learning flow", _of_mode("d{}/dk", r"\frac{{d{}}}{{dk}}", found.flow)),
         ("Loss", [_Equation("L", "L", found.loss)]),
         ("Jacobian J of the flow (entries not listed are 0)", _matrix_equations(found.jacobian)),
         ("On the optimal manifold, with T the trace of J and Q its second invariant", _on_manifold(found.optimal)),
@@ -74,6 +85,29 @@ def _sections(found: Derivation) -> list[tuple[str, list[_Equation]]]:
     if found.non_optimal is not None:
         sections.append(("On the non-optimal manifold", _on_manifold(found.non_optimal)))
     return sections
+
+
+def _of_mode(text: str, latex: str, mode: Mode) -> list[_Equation]:
+    return [_Equation(text.format(x), latex.format(x), y) for x, y in zip("abw", mode, strict=True)]
+
+
+def _updates(found: Derivation) -> list[_Equation]:
+    """With poles that are not direct `w` moves by `ρ Δw`."""
+    *others, last = _of_mode("Δ{}", r"\Delta {}", found.update)
+    return [*others, last if found.poles.key == DIRECT.key else _Equation("ρ Δw", r"\rho \Delta w", last.value)]
+
+
+def _on_poles(found: Derivation) -> list[tuple[str, list[_Equation]]]:
+    """What is trained, where that is not the pole itself."""
+    if found.poles.key == DIRECT.key:
+        return []
+    pole, speed = sp.sympify(found.poles.pole(NU)), factored(found.poles.speed(STUDENT.w))
+    return [
+        (
+            "Poles w, of which ν is trained, and their speed ρ",
+            [_Equation("w", "w", pole), _Equation("ρ", r"\rho", speed)],
+        )
+    ]
 
 
 class _Equation(NamedTuple):

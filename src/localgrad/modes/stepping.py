@@ -189,7 +189,9 @@ def _has_ended(problem: Problem, x: np.ndarray) -> bool:
 
 def _longest_step(problem: Problem, x: np.ndarray, duration: float) -> float:
     trace, minors, unit = _invariants(problem.jacobian(x))
-    growth = unit * (max(trace, 0.0) + np.sqrt(max(-minors - _ROUNDING * trace * trace, 0.0)))
+    saddle = max(-minors - _ROUNDING * trace * trace, 0.0)
+    root = np.sqrt(trace * trace / 4 + saddle)  # the larger eigenvalue is trace/2 + root, the product of both −saddle
+    growth = unit * (trace / 2 + root if trace > 0 else saddle / max(root - trace / 2, 1e-300))
     return min(duration, _GROWTH_A_STEP / growth) if growth > 0 else duration
 
 

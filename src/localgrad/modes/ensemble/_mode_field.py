@@ -1,14 +1,20 @@
 """The mode equations as Numba compiles them. Written by `generate.py`; do not edit.
 
 Learning velocities are `−Δ`. Names: `p = 1/(1 − w²)`, `q = 1/(1 − w w*)`, `r = σ(m w)`, `t = σ(m w*)`, `dr` and `dt`
-the derivatives of the last two, `c = a* b*`, `theirs = 1/(1 − w*²)`.
+the derivatives of the last two, `c = a* b*`, `theirs = 1/(1 − w*²)`, `slope = g′` of the poles `w = g(ν)`
+and `bend` its derivative by `w`.
 """
 
 # mypy: ignore-errors
 
 from numba import njit
 
+from localgrad.modes.ensemble.logarithm import log
+
 _inline = njit(inline="always", error_model="numpy")
+_absorbed = njit(error_model="numpy", fastmath={"contract", "nsz"}, forceinline=True)
+
+POLE_PLACES = {"tanh": 1, "lru": 2}
 
 
 @_inline
@@ -29,8 +35,19 @@ def denominators(w, w_star):
     )
 
 
+@_absorbed
+def pole_slope(w, poles):
+    """`g′` and its derivative by `w`; `len(poles)` says of which poles."""
+    if len(poles) == 1:  # tanh
+        return 1 - w * w, -2 * w
+    if len(poles) == 2:  # lru
+        x0 = log(w)
+        return w * x0, x0 + 1
+    return 1.0, 0.0
+
+
 @_inline
-def velocity(a, b, w, f, c, w_star, p, q, r, t):
+def velocity(a, b, w, f, c, w_star, p, q, r, t, slope):
     """`(ȧ, ḃ, ẇ)`."""
     x0 = c * q
     x1 = a * b
@@ -38,12 +55,12 @@ def velocity(a, b, w, f, c, w_star, p, q, r, t):
     return (
         -b * (-x0 + x2),
         -f * (-c * t + r * x1),
-        -b * f * (r * w * x2 - t * w_star * x0),
+        -b * f * slope * slope * (r * w * x2 - t * w_star * x0),
     )
 
 
 @_inline
-def velocity_and_jacobian(a, b, w, f, m, phi1, mu1, c, w_star, p, q, r, t, dr, dt):
+def velocity_and_jacobian(a, b, w, f, m, phi1, mu1, c, w_star, p, q, r, t, dr, dt, slope, bend):
     """`(ȧ, ḃ, ẇ)`, then its Jacobian row by row."""
     x0 = c * q
     x1 = -x0
@@ -52,31 +69,35 @@ def velocity_and_jacobian(a, b, w, f, m, phi1, mu1, c, w_star, p, q, r, t, dr, d
     x4 = c * t
     x5 = r * x2
     x6 = -x4 + x5
-    x7 = r * x3
-    x8 = -t * w_star * x0 + w * x7
-    x9 = f * x8
-    x10 = b * b * p
-    x11 = q * q
-    x12 = c * w_star
-    x13 = 2 * p * p
-    x14 = f * r
-    x15 = dt * mu1
-    x16 = dr * (m + mu1 * w)
-    x17 = w * x14
-    x18 = w_star * w_star
+    x7 = slope * slope
+    x8 = r * x3
+    x9 = -t * w_star * x0 + w * x8
+    x10 = x7 * x9
+    x11 = f * x10
+    x12 = b * b * p
+    x13 = q * q
+    x14 = c * w_star
+    x15 = 2 * p * p
+    x16 = f * r
+    x17 = dt * mu1
+    x18 = dr * (m + mu1 * w)
+    x19 = w * x16 * x7
+    x20 = b * f
+    x21 = w_star * w_star
     return (
         -b * (x1 + x3),
         -f * x6,
-        -b * x9,
-        -x10,
+        -b * x11,
+        -x12,
         -x1 - 2 * x3,
-        -b * (w * x13 * x2 - x11 * x12),
-        -b * x14 - phi1 * x6,
-        -a * x14,
-        -f * (-x12 * x15 + x16 * x2),
-        -b * phi1 * x8 - x10 * x17,
-        -x17 * x3 - x9,
-        -b * f * (w * w * x13 * x5 + w * x16 * x3 - x0 * x15 * x18 - x11 * x18 * x4 + x7),
+        -b * (w * x15 * x2 - x13 * x14),
+        -b * x16 - phi1 * x6,
+        -a * x16,
+        -f * (-x14 * x17 + x18 * x2),
+        -b * phi1 * x10 - x12 * x19,
+        -x11 - x19 * x3,
+        -2 * bend * slope * x20 * x9
+        - x20 * x7 * (w * w * x15 * x5 + w * x18 * x3 - x0 * x17 * x21 - x13 * x21 * x4 + x8),
     )
 
 

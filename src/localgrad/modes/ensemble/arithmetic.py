@@ -1,8 +1,10 @@
 r"""What Numba's loops over lanes are made of: branch-free choices, sums over lags, the mode equations at a point.
 
 A *lane* is one trajectory of a batch. A batch is a flat array of rows (`rows.py`), each as long as there are lanes,
-so that a loop over lanes becomes packed arithmetic. Fast-math is limited to fused multiply-adds and the sign of
-zero: NaN and infinity keep their meaning, because rejected steps are found by them.
+so that a loop over lanes becomes packed arithmetic. What a batch's formulas depend on is known when they are compiled,
+the *structure*: the binary digits of the number of lags (`None` for all of them), and the place of the poles'
+parametrisation (`None` for direct ones), a tuple of that length. Fast-math is limited to fused multiply-adds and the
+sign of zero: NaN and infinity keep their meaning, because rejected steps are found by them.
 """
 
 # mypy: ignore-errors
@@ -10,7 +12,7 @@ zero: NaN and infinity keep their meaning, because rejected steps are found by t
 from numba import config, njit, types
 from numba.extending import intrinsic
 
-from localgrad.modes.ensemble._mode_field import denominators, rule_terms, velocity
+from localgrad.modes.ensemble._mode_field import denominators, pole_slope, rule_terms, velocity
 
 FASTMATH = {"contract", "nsz"}
 kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
@@ -96,9 +98,26 @@ def room(w, m, w_star, digits):
     return 1 - abs(w)
 
 
+@absorbed
+def slope_and_bend(w, poles):
+    """`g′` of the poles `w = g(ν)` and its derivative by `w`."""
+    if poles is None:
+        return 1.0, 0.0
+    return pole_slope(w, poles)
+
+
+@absorbed
+def within(w, poles):
+    """By how much an error of the pole must be smaller than an error of what is trained: a bound that all `g` share."""
+    if poles is None:
+        return 1.0
+    return 1 - w * w
+
+
 @inlined
-def rates(a, b, w, phi0, phi1, mu0, mu1, c, w_star, digits):
+def rates(a, b, w, phi0, phi1, mu0, mu1, c, w_star, structure):
     """The learning velocity at a point."""
     f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
-    p, q, r, t, _, _ = sums(w, m, w_star, digits)
-    return velocity(a, b, w, f, c, w_star, p, q, r, t)
+    p, q, r, t, _, _ = sums(w, m, w_star, structure[0])
+    slope, _ = slope_and_bend(w, structure[1])
+    return velocity(a, b, w, f, c, w_star, p, q, r, t, slope)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from localgrad.models.aligned import Mode
+from localgrad.models.poles import DIRECT, Poles, find_poles
 from localgrad.modes.arguments import (
     as_float,
     as_mode,
@@ -26,7 +27,9 @@ from localgrad.modes.arguments import (
     check_positive,
     check_times,
 )
+from localgrad.modes.domain import check_start
 from localgrad.modes.ensemble import lanes
+from localgrad.modes.ensemble._mode_field import POLE_PLACES
 from localgrad.modes.ensemble.result import Ensemble, stack
 from localgrad.rules.rule import Rule
 
@@ -46,6 +49,7 @@ def integrate_modes(
     save_at: Sequence[float] | np.ndarray | None = None,
     max_steps: int = 100_000,
     threads: int | None = None,
+    poles: str | Poles = "direct",
 ) -> Ensemble:
     r"""Follow the learning flow `dθ/dk = −Δθ` of many modes at once.
 
@@ -61,14 +65,16 @@ def integrate_modes(
     - `save_at`: learning times in `[0, duration]`, ascending, at which states are kept (interpolated with order 3).
     - `max_steps`: attempted steps after which a trajectory is given up as `UNFINISHED`.
     - `threads`: how many to use, by default one a core. Results do not depend on it.
+    - `poles`: as in `mode_update`. With bounded ones errors of `w` are judged in units of `1 − w²`.
 
     **Returns:** an `Ensemble`. A start that is not finite or lies outside the domain (`|w| ≥ 1`, or `|m w| ≥ 1` with
     all lags kept) is returned as it is, with outcome `DIVERGED` at time 0. Where the field overflows, the trajectory
-    is `UNFINISHED` at its last state.
+    is `UNFINISHED` at its last state, and so is one on its way to `|w| = 1` under bounded poles, which takes for ever:
+    these never have `DIVERGED` while `|m| ≤ 1`.
 
     **Raises:** `ValueError` for an empty ensemble, if no start is valid, for numbers that are not finite in rule or
-    teacher, a feedback of 0, `|a* b*|` outside `[1e-150, 1e150]`, `|w*| ≥ 1`, `|decay · w*| ≥ 1` with all lags
-    kept, and for tolerances, durations and saving times outside their ranges.
+    teacher, a feedback of 0, `|a* b*|` outside `[1e-150, 1e150]`, `|w*| ≥ 1`, `|decay · w*| ≥ 1` with all lags kept,
+    for starts or teachers whose `w` no such pole has, for tolerances, durations and saving times outside their ranges.
 
     Source: docs/theory.md, sections 5–8.
 
@@ -79,29 +85,35 @@ def integrate_modes(
     """
     times = None if save_at is None else np.asarray(as_float(save_at, "save_at"), dtype=float).reshape(-1)
     settings = _checked_settings(duration, rtol, atol, early_stop, max_steps, times)
+    parametrisation = find_poles(poles)
     if threads is not None:
         check_count(threads, "threads")
     if isinstance(rule, Sequence):
-        runs = [_integrate(one, initial, teacher, settings, times, threads) for one in rule]
+        runs = [_integrate(one, initial, teacher, settings, times, threads, parametrisation) for one in rule]
         return stack(runs)
-    return _integrate(rule, initial, teacher, settings, times, threads)
+    return _integrate(rule, initial, teacher, settings, times, threads, parametrisation)
 
 
 def _integrate(
-    rule: Rule, initial: Mode, teacher: Mode, settings: dict[str, Any], times: np.ndarray | None, threads: int | None
+    rule: Rule,
+    initial: Mode,
+    teacher: Mode,
+    settings: dict[str, Any],
+    times: np.ndarray | None,
+    threads: int | None,
+    poles: Poles,
 ) -> Ensemble:
     rule, initial, teacher = as_rule(rule), as_mode(initial, "initial mode"), as_mode(teacher, "teacher")
     problem, shape = _broadcast(rule, initial, teacher, 0 if times is None else len(times))
-    _check_problem(rule, problem)
+    _check_problem(rule, problem, poles)
     values, layout = lay_out(problem)
     count = math.prod(shape)
     numbers, codes = np.empty((6, count)), np.empty((3, count), np.int32)
     saved = None if times is None else np.empty((count, 3, len(times)))
-    limits = tuple(map(float, settings.values()))
+    limits, structure = tuple(map(float, settings.values())), (binary_digits(rule.lags), place_of(poles))
 
     def run(start: int, stop: int) -> None:
-        digits = binary_digits(rule.lags)
-        arguments = (values, layout, limits, (None,) * _LANES, digits, times, numbers, codes, saved)
+        arguments = (values, layout, limits, (None,) * _LANES, structure, times, numbers, codes, saved)
         with np.errstate(all="ignore"):  # where kernels are not compiled, see `cache.py`
             lanes.run(start, stop, *arguments)
 
@@ -115,7 +127,7 @@ def _integrate(
     outcome, branch, steps = (row.reshape(shape) for row in codes)
     states = None if saved is None else Mode(*(saved[:, axis].reshape(*shape, -1) for axis in range(3)))
     arrays = (Mode(a, b, w), outcome, branch, time, path_length, peak_loss, steps, states, times)
-    return Ensemble(*arrays, rule=rule, initial=initial, teacher=teacher, settings=settings)
+    return Ensemble(*arrays, rule=rule, initial=initial, teacher=teacher, settings=settings | {"poles": poles.key})
 
 
 def _broadcast(
@@ -144,8 +156,8 @@ def lay_out(problem: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(problem), np.stack([np.cumsum(sizes) - sizes, sizes > 1], axis=1).astype(np.int64)
 
 
-def _check_problem(rule: Rule, problem: tuple[np.ndarray, ...]) -> None:
-    *_, phi0, phi1, mu0, mu1, c, w_star = problem
+def _check_problem(rule: Rule, problem: tuple[np.ndarray, ...], poles: Poles) -> None:
+    _, _, w, phi0, phi1, mu0, mu1, c, w_star = problem
     for name, values in (
         ("feedback", phi0),
         ("feedback", phi1),
@@ -158,6 +170,8 @@ def _check_problem(rule: Rule, problem: tuple[np.ndarray, ...]) -> None:
     remedy = "must lie between 1e-150 and 1e150 in size; rescale the teacher"
     _require((abs(c) >= 1e-150) & (abs(c) <= 1e150), c, "teacher a* b*", remedy)
     _require(abs(w_star) < 1, w_star, "teacher w", "must lie strictly between −1 and 1 (stable mode)")
+    check_start(poles, w_star, "teacher w")
+    check_start(poles, w, "initial w")
     if rule.lags is None:
         product = mu0 * w_star + 0 * mu1
         remedy = "must have modulus below 1 when all lags are kept; lower the decay or set lags"
@@ -182,6 +196,11 @@ def _require(fine: np.ndarray, values: np.ndarray, name: str, complaint: str) ->
 def binary_digits(lags: int | None) -> tuple[int, tuple[None, ...]] | None:
     """A number of lags, and a tuple as long as it has binary digits: a length known when the kernel is compiled."""
     return None if lags is None else (lags, (None,) * lags.bit_length())
+
+
+def place_of(poles: Poles) -> tuple[None, ...] | None:
+    """A parametrisation as the kernels know it: a tuple whose length is its place; `None` for direct poles."""
+    return None if poles is DIRECT else (None,) * POLE_PLACES[poles.key]
 
 
 def _in_threads(run: Any, count: int, threads: int | None) -> None:

@@ -19,7 +19,7 @@ from localgrad import outcomes
 from localgrad.modes import verdict
 from localgrad.modes.ensemble import rows as row
 from localgrad.modes.ensemble._mode_field import loss, rule_terms, velocity
-from localgrad.modes.ensemble.arithmetic import kernel, larger, room, smaller, sums
+from localgrad.modes.ensemble.arithmetic import kernel, larger, room, slope_and_bend, smaller, sums
 from localgrad.modes.ensemble.cache import keep_on_disk
 from localgrad.modes.ensemble.rosenbrock import TINY, invariants, linearise, record, sweep
 from localgrad.modes.ensemble.rows import get3, get4, put3
@@ -34,7 +34,7 @@ outcome_at = kernel(verdict.outcome_at)
 
 
 @kernel
-def stream(start, stop, values, layout, settings, lanes, digits, save_at, numbers, codes, saved):
+def stream(start, stop, values, layout, settings, lanes, structure, save_at, numbers, codes, saved):
     """Integrate the trajectories `start ≤ j < stop`.
 
     `values` and `layout` hold `a, b, w, φ₀, φ₁, μ₀, μ₁, c, w*` of every trajectory (see `value`); `settings` the
@@ -47,10 +47,10 @@ def stream(start, stop, values, layout, settings, lanes, digits, save_at, number
     owner, finished_owner, next_save = np.full(n, -1), np.zeros(n, np.int64), np.zeros(n, np.int64)
     waiting, num_finished, num_active = start, 0, 0
     for i in range(n):
-        waiting = _load_next(batch, i, owner, waiting, stop, values, layout, settings, lanes, digits, numbers, codes)
+        waiting = _load_next(batch, i, owner, waiting, stop, values, layout, settings, lanes, structure, numbers, codes)
         num_active += owner[i] >= 0
     while num_active > 0:
-        sweep(batch, lanes, digits, save_at, rtol, atol, early_stop, max_steps)
+        sweep(batch, lanes, structure, save_at, rtol, atol, early_stop, max_steps)
         for i in range(n):
             if save_at is not None and owner[i] >= 0:
                 next_save[i] = _save(batch, n, i, next_save[i], save_at, saved[owner[i]])
@@ -60,26 +60,26 @@ def stream(start, stop, values, layout, settings, lanes, digits, save_at, number
                 finished_owner[num_finished] = owner[i]
                 num_finished += 1
                 waiting = _load_next(
-                    batch, i, owner, waiting, stop, values, layout, settings, lanes, digits, numbers, codes
+                    batch, i, owner, waiting, stop, values, layout, settings, lanes, structure, numbers, codes
                 )
                 next_save[i] = 0
                 num_active -= owner[i] < 0
                 if num_finished == n:
-                    _conclude(finished, lanes, digits, num_finished, finished_owner, duration, numbers, codes)
+                    _conclude(finished, lanes, structure, num_finished, finished_owner, duration, numbers, codes)
                     num_finished = 0
-    _conclude(finished, lanes, digits, num_finished, finished_owner, duration, numbers, codes)
+    _conclude(finished, lanes, structure, num_finished, finished_owner, duration, numbers, codes)
 
 
 @kernel
-def _load_next(batch, i, owner, waiting, stop, values, layout, settings, lanes, digits, numbers, codes):
+def _load_next(batch, i, owner, waiting, stop, values, layout, settings, lanes, structure, numbers, codes):
     """Put the next valid trajectory into lane `i`, or leave it idle; returns the one after."""
     n = len(lanes)
     for j in range(waiting, stop):
         a, b, w = value(values, layout, 0, j), value(values, layout, 1, j), value(values, layout, 2, j)
         _, m = rule_terms(a, w, 0.0, 0.0, value(values, layout, 5, j), value(values, layout, 6, j))
         w_star = value(values, layout, 8, j)
-        if abs(a) < inf and abs(b) < inf and room(w, m, w_star, digits) > 0:
-            _load(batch, n, i, j, values, layout, settings, digits)
+        if abs(a) < inf and abs(b) < inf and room(w, m, w_star, structure[0]) > 0:
+            _load(batch, n, i, j, values, layout, settings, structure)
             owner[i] = j
             return j + 1
         numbers[0, j], numbers[1, j], numbers[2, j] = a, b, w
@@ -98,7 +98,7 @@ def value(values, layout, k, j):
 
 
 @kernel
-def _load(batch, n, i, j, values, layout, settings, digits):
+def _load(batch, n, i, j, values, layout, settings, structure):
     """Start trajectory `j` in lane `i`."""
     for k in range(row.RULE):
         batch[k * n + i] = 0.0
@@ -113,10 +113,11 @@ def _load(batch, n, i, j, values, layout, settings, digits):
     put3(batch, row.RULE + 3, n, i, mu1, c, w_star)
     put3(batch, row.THEIRS, n, i, theirs, scale, CONVERGED_LOSS * 0.5 * c * c * theirs)
     f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
-    p, q, r, t, _, _ = sums(w, m, w_star, digits)
+    p, q, r, t, _, _ = sums(w, m, w_star, structure[0])
+    slope, _ = slope_and_bend(w, structure[1])
     batch[row.FIRST_LOSS * n + i] = loss(a, b, w, c, w_star, p, q, theirs)
     batch[row.LAST_LOSS * n + i] = batch[row.SMALL * n + i]
-    fa, fb, fw = velocity(a, b, w, f, c, w_star, p, q, r, t)
+    fa, fb, fw = velocity(a, b, w, f, c, w_star, p, q, r, t, slope)
     change = (larger(abs(a), abs(b)) + scale) / (larger(abs(fa), abs(fb)) + TINY)
     change = smaller(change, (1 - abs(w)) / (abs(fw) + TINY))  # time in which the state would change by its size
     batch[row.ATOL * n + i] = atol * smaller(1.0, scale)
@@ -142,12 +143,12 @@ def _save(batch, n, i, k, times, saved):
 
 
 @kernel
-def _conclude(batch, lanes, digits, count, owner, duration, numbers, codes):
+def _conclude(batch, lanes, structure, count, owner, duration, numbers, codes):
     """Complete the records of finished trajectories and write their results."""
     n = len(lanes)
-    linearise(batch, lanes, digits)
+    linearise(batch, lanes, structure)
     record(batch, lanes)
-    _classify(batch, lanes, digits)
+    _classify(batch, lanes, structure)
     for i in range(count):
         j = owner[i]
         outcome, peak, time = batch[row.VERDICT * n + i], batch[row.PEAK_LOSS * n + i], batch[row.TIME * n + i]
@@ -165,7 +166,7 @@ def _conclude(batch, lanes, digits, count, owner, duration, numbers, codes):
 
 
 @kernel
-def _classify(batch, lanes, digits):
+def _classify(batch, lanes, structure):
     """The outcome of each lane, into `VERDICT`.
 
     A trajectory whose steps became too small diverged if that happened at the edge of the domain.
@@ -186,8 +187,9 @@ def _classify(batch, lanes, digits):
         c, w_star, status = batch[row.C * n + i], batch[row.W_STAR * n + i], batch[row.STATUS * n + i]
         speed = abs(velocities[0]) + abs(velocities[1]) + abs(velocities[2])
         outcome = float(outcome_at(point, (c, w_star), (f, phi1), relative_loss, speed, (trace, minors)))
-        if status == row.STUCK and batch[row.TIME * n + i] > 0:
-            left = room(point[2], m, w_star, digits)
+        can_leave = structure[1] is None or abs(m) > 1
+        if status == row.STUCK and batch[row.TIME * n + i] > 0 and can_leave:
+            left = room(point[2], m, w_star, structure[0])
             if left < ROUNDING_EDGE or (left < EDGE and point[2] * velocities[2] > 0):
                 outcome = DIVERGED
         batch[row.VERDICT * n + i] = DIVERGED if status == row.DIVERGING else outcome
@@ -208,14 +210,14 @@ def _compile(sources):
 
     @keep_on_disk
     @njit(error_model="numpy", nogil=True)
-    def run(start, stop, values, layout, settings, lanes, digits, save_at, numbers, codes, saved):
+    def run(start, stop, values, layout, settings, lanes, structure, save_at, numbers, codes, saved):
         sources  # noqa: B018 (what a function closes over is part of the key by which Numba finds it again)
-        stream(start, stop, values, layout, settings, lanes, digits, save_at, numbers, codes, saved)
+        stream(start, stop, values, layout, settings, lanes, structure, save_at, numbers, codes, saved)
 
     return run
 
 
-_SOURCES = ("_mode_field", "arithmetic", "rows", "rosenbrock", "lanes")
+_SOURCES = ("_mode_field", "logarithm", "arithmetic", "rows", "rosenbrock", "lanes")
 _FILES = [
     *(Path(__file__).with_name(f"{name}.py") for name in _SOURCES),
     *(Path(module.__file__) for module in (verdict, outcomes)),

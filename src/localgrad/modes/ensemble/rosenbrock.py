@@ -14,7 +14,18 @@ from math import sqrt
 
 from localgrad.modes.ensemble import rows as row
 from localgrad.modes.ensemble._mode_field import loss, rule_terms, velocity_and_jacobian
-from localgrad.modes.ensemble.arithmetic import choose, inlined, kernel, larger, rates, room, smaller, sums
+from localgrad.modes.ensemble.arithmetic import (
+    choose,
+    inlined,
+    kernel,
+    larger,
+    rates,
+    room,
+    slope_and_bend,
+    smaller,
+    sums,
+    within,
+)
 from localgrad.modes.ensemble.rows import get3, get4, put3
 from localgrad.outcomes import CONVERGED_LOSS, ROUNDING_LOSS
 
@@ -51,24 +62,24 @@ ROUNDED = ROUNDING_LOSS / CONVERGED_LOSS  # of a negligible loss: what remains o
 
 
 @kernel
-def sweep(batch, lanes, digits, dense, rtol, atol, early_stop, max_steps):
+def sweep(batch, lanes, structure, dense, rtol, atol, early_stop, max_steps):
     """Attempt one step in every lane; `len(lanes)` is their number, known when this is compiled."""
-    linearise(batch, lanes, digits)
+    linearise(batch, lanes, structure)
     record(batch, lanes)
-    judge(batch, lanes, rtol, early_stop)
+    judge(batch, lanes, structure[1], rtol, early_stop)
     first_stage(batch, lanes)
-    later_stage(batch, lanes, digits, STAGE_2[0], STAGE_2[1])
-    later_stage(batch, lanes, digits, STAGE_3[0], STAGE_3[1])
-    later_stage(batch, lanes, digits, STAGE_4[0], STAGE_4[1])
-    later_stage(batch, lanes, digits, STAGE_5[0], STAGE_5[1])
-    later_stage(batch, lanes, digits, STAGE_6[0], STAGE_6[1])
+    later_stage(batch, lanes, structure, STAGE_2[0], STAGE_2[1])
+    later_stage(batch, lanes, structure, STAGE_3[0], STAGE_3[1])
+    later_stage(batch, lanes, structure, STAGE_4[0], STAGE_4[1])
+    later_stage(batch, lanes, structure, STAGE_5[0], STAGE_5[1])
+    later_stage(batch, lanes, structure, STAGE_6[0], STAGE_6[1])
     if dense is not None:
         keep_interpolant(batch, lanes, BENDS[0], BENDS[1])
-    advance(batch, lanes, digits, rtol, atol, max_steps)
+    advance(batch, lanes, structure, rtol, atol, max_steps)
 
 
 @kernel
-def linearise(batch, lanes, digits):
+def linearise(batch, lanes, structure):
     """Velocity, Jacobian and loss at the state."""
     n = len(lanes)
     for i in range(n):
@@ -76,9 +87,10 @@ def linearise(batch, lanes, digits):
         phi0, phi1, mu0, mu1 = get4(batch, row.RULE, n, i)
         c, w_star, theirs = get3(batch, row.C, n, i)
         f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
-        p, q, r, t, dr, dt = sums(w, m, w_star, digits)
+        p, q, r, t, dr, dt = sums(w, m, w_star, structure[0])
+        slope, bend = slope_and_bend(w, structure[1])
         fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww = velocity_and_jacobian(
-            a, b, w, f, m, phi1, mu1, c, w_star, p, q, r, t, dr, dt
+            a, b, w, f, m, phi1, mu1, c, w_star, p, q, r, t, dr, dt, slope, bend
         )
         put3(batch, row.VELOCITY, n, i, fa, fb, fw)
         put3(batch, row.JACOBIAN, n, i, jaa, jab, jaw)
@@ -134,13 +146,13 @@ def invariants(batch, n, i, unit):
 
 
 @kernel
-def judge(batch, lanes, rtol, early_stop):
+def judge(batch, lanes, poles, rtol, early_stop):
     """Whether the outcome is certain, and how long the step may be.
 
     *Settled*: the loss is negligible, the transverse eigenvalues are stable, and the way left to go, at most about
     `|F| (|trace| / minors + 2 / |trace|)`, is below the tolerance and far below the distance to anything else; or
     the state does not move, but by rounding errors. *Diverging*: `w` heads for ±1 with a velocity that grows the
-    closer it gets, and arrives before `a` and `b` have changed by a thousandth.
+    closer it gets, and arrives before `a` and `b` have changed by a thousandth; only direct poles do.
     """
     n = len(lanes)
     for i in range(n):
@@ -159,11 +171,13 @@ def judge(batch, lanes, rtol, early_stop):
         outward = choose(w > 0, fw, -fw)
         singular = (batch[(row.JACOBIAN + 8) * n + i] * gap > 0.5 * outward) & (gap < 0.05)
         frozen = (abs(fa) * gap < 1e-3 * outward * abs(a)) & (abs(fb) * gap < 1e-3 * outward * abs(b))
-        diverging = (outward > 0) & singular & frozen
+        diverging = (outward > 0) & singular & frozen & (poles is None)
 
         verdict = choose(settled & (early_stop > 0), row.SETTLED, row.RUNNING)
         batch[row.VERDICT * n + i] = choose(diverging, row.DIVERGING, verdict)
-        growth = larger(trace, 0.0) + sqrt(larger(-minors - ROUNDING * trace * trace, 0.0))
+        saddle, half = larger(-minors - ROUNDING * trace * trace, 0.0), 0.5 * trace
+        root = sqrt(half * half + saddle)  # the larger eigenvalue is half + root, the product of both −saddle
+        growth = choose(half > 0, half + root, saddle / (root - half + TINY))
         batch[row.STEP * n + i] = h * smaller(1.0, GROWTH_A_STEP / (growth + TINY))
 
 
@@ -201,7 +215,7 @@ def _solve(batch, n, i, stage, x, y, z):
 
 
 @kernel
-def later_stage(batch, lanes, digits, alphas, betas):
+def later_stage(batch, lanes, structure, alphas, betas):
     """A stage after the first, and whether all stages so far had `|w| < 1`."""
     n, stage = len(lanes), len(alphas)
     for i in range(n):
@@ -215,7 +229,7 @@ def later_stage(batch, lanes, digits, alphas, betas):
         batch[(row.ROOM + stage) * n + i] = smaller(1 - w * w, batch[(row.ROOM + stage - 1) * n + i])
         phi0, phi1, mu0, mu1 = get4(batch, row.RULE, n, i)
         c, w_star = batch[row.C * n + i], batch[row.W_STAR * n + i]
-        fa, fb, fw = rates(a, b, w, phi0, phi1, mu0, mu1, c, w_star, digits)
+        fa, fb, fw = rates(a, b, w, phi0, phi1, mu0, mu1, c, w_star, structure)
         h = batch[row.STEP * n + i]
         _solve(batch, n, i, stage, x + h * fa, y + h * fb, z + h * fw)
 
@@ -237,7 +251,7 @@ def keep_interpolant(batch, lanes, bends, second_bends):
 
 
 @kernel
-def advance(batch, lanes, digits, rtol, atol_w, max_steps):
+def advance(batch, lanes, structure, rtol, atol_w, max_steps):
     """Accept or reject the step, and choose the next one's size from the error's fourth root."""
     n = len(lanes)
     for i in range(n):
@@ -248,11 +262,11 @@ def advance(batch, lanes, digits, rtol, atol_w, max_steps):
         atol, h, verdict = batch[row.ATOL * n + i], batch[row.STEP * n + i], batch[row.VERDICT * n + i]
         sa = atol + rtol * larger(abs(a), abs(a_new))
         sb = atol + rtol * larger(abs(b), abs(b_new))
-        sw = atol_w + rtol * larger(abs(w), abs(w_new))
+        sw = (atol_w + rtol * larger(abs(w), abs(w_new))) * within(w, structure[1])
         error = 0.5 * (abs(ua) * (sb * sw) + abs(ub) * (sa * sw) + abs(uw) * (sa * sb)) / (sa * sb * sw)
         phi0, phi1, mu0, mu1 = get4(batch, row.RULE, n, i)
         _, m = rule_terms(a_new, w_new, phi0, phi1, mu0, mu1)
-        inside = (batch[(row.ROOM + 5) * n + i] > 0) & (room(w_new, m, batch[row.W_STAR * n + i], digits) > 0)
+        inside = (batch[(row.ROOM + 5) * n + i] > 0) & (room(w_new, m, batch[row.W_STAR * n + i], structure[0]) > 0)
         good = (error <= 1) & inside
         factor = smaller(larger(SAFETY / sqrt(sqrt(error + TINY)), SMALLEST_FACTOR), LARGEST_FACTOR)
         next_step = h * choose(good, factor, smaller(factor, 0.5))
