@@ -15,11 +15,13 @@ and `lags` (`None` for all).
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.linalg import matrix_power
+from scipy.linalg import solve_discrete_lyapunov
 
 Network = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -172,3 +174,114 @@ def mode_sums(
     C = np.array([np.sum(E[k + 1 :] * b * w ** j[: count - 1 - k]) for k in range(count)])
     update = float(np.sum(E * b * w**j)), float(f * np.sum(credit * E)), float(f * np.sum(credit * C))
     return update, 0.5 * float(np.sum(E**2))
+
+
+# --- any linear task -------------------------------------------------------------------------------------------------
+
+
+class Task(NamedTuple):
+    """`s' = D s + N ξ + K y`, `x = X s + X0 ξ`, `y* = Y s`, noise `Nh ξ` on the student's state; all dense."""
+
+    D: np.ndarray
+    N: np.ndarray
+    X: np.ndarray
+    X0: np.ndarray
+    Y: np.ndarray
+    K: np.ndarray
+    Nh: np.ndarray
+
+
+class Record(NamedTuple):
+    """A run from rest, step by step: errors `ε_t`, states `h_t` and inputs `x_t`, each "steps … size"."""
+
+    error: np.ndarray
+    h: np.ndarray
+    x: np.ndarray
+    s: np.ndarray
+
+
+def run_task(student: Network, task: Task, noise: np.ndarray) -> Record:
+    """What happens in `len(noise)` steps from rest; `noise` is `ξ`, "steps … noises"."""
+    A, W, B = student
+    h, s = np.zeros((*noise.shape[1:-1], len(W))), np.zeros((*noise.shape[1:-1], len(task.D)))
+    kept = []
+    for xi in noise:
+        x, y = s @ task.X.T + xi @ task.X0.T, h @ A.T
+        kept.append((y - s @ task.Y.T, h, x, s))
+        h, s = h @ W.T + x @ B.T + xi @ task.Nh.T, s @ task.D.T + xi @ task.N.T + y @ task.K.T
+    x = s @ task.X.T
+    kept.append((h @ A.T - s @ task.Y.T, h, x, s))
+    return Record(*(np.stack(parts) for parts in zip(*kept, strict=True)))
+
+
+def impulse_responses(student: Network, task: Task, steps: int) -> Record:
+    """Errors, states and inputs `k` steps after a single 1 in each noise, "steps size noises"."""
+    noise = np.zeros((steps, task.N.shape[1], task.N.shape[1]))
+    noise[0] = np.eye(task.N.shape[1])
+    return Record(*(part[:steps].transpose(0, 2, 1) for part in run_task(student, task, noise)))
+
+
+def task_loss(student: Network, task: Task, horizon: int = LONG, loss: str = "final") -> float:
+    if loss == "sequence":
+        return float(np.mean([task_loss(student, task, t) for t in range(1, horizon + 1)]))
+    return 0.5 * float(np.sum(impulse_responses(student, task, horizon + 1).error ** 2))
+
+
+def task_update(
+    F: np.ndarray,
+    M: np.ndarray,
+    lags: int | None,
+    student: Network,
+    task: Task,
+    horizon: int = LONG,
+    loss: str = "final",
+) -> Network:
+    """`Σ_j (M^j)ᵀ Fᵀ E[ε_T u_{T−1−j}ᵀ]` for the presynaptic `u = h` and `u = x`, from moments (theory, section 10).
+
+    From rest, a moment is a sum over the steps `m` at which a noise can have struck: of the products of the responses.
+    """
+    if loss == "sequence":
+        steps = [task_update(F, M, lags, student, task, t) for t in range(1, horizon + 1)]
+        return tuple(np.mean(parts, axis=0) for parts in zip(*steps, strict=True))
+    at = impulse_responses(student, task, horizon + 1)
+    dA = sum(at.error[k] @ at.h[k].T for k in range(horizon + 1))
+    dW, dB = np.zeros_like(student[1]), np.zeros_like(student[2])
+    for j in range(horizon if lags is None else min(lags, horizon)):
+        with_h = sum(at.error[k + j + 1] @ at.h[k].T for k in range(horizon - j))
+        with_x = sum(at.error[k + j + 1] @ at.x[k].T for k in range(horizon - j))
+        credit = matrix_power(M, j).T @ F.T
+        dW, dB = dW + credit @ with_h, dB + credit @ with_x
+    return dA, dW, dB
+
+
+def task_update_through_the_plant(
+    F: np.ndarray,
+    M: np.ndarray,
+    lags: int | None,
+    student: Network,
+    task: Task,
+    horizon: int = LONG,
+) -> Network:
+    """The same where credit also passes the plant: step by step back, from each error to each weight.
+
+    Credit for `h`, `s`, `y` and `x` one step back: `h` through `M` and, as part of `y`, through `F`; `x` through `B`.
+    """
+    at = impulse_responses(student, task, horizon + 1)
+    of_h, of_s = F.T, -task.Y.T  # credit for the state at the time of the error, "state output"
+    dA = sum(at.error[k] @ at.h[k].T for k in range(horizon + 1))
+    dW, dB = np.zeros_like(student[1]), np.zeros_like(student[2])
+    for j in range(horizon if lags is None else min(lags, horizon)):
+        moments = [sum(at.error[k + j + 1] @ u[k].T for k in range(horizon - j)) for u in (at.h, at.x)]
+        of_y = task.K.T @ of_s  # the output moved the plant a step before
+        dA, dW, dB = dA + of_y @ moments[0], dW + of_h @ moments[0], dB + of_h @ moments[1]
+        of_x = student[2].T @ of_h
+        of_h, of_s = M.T @ of_h + F.T @ of_y, task.D.T @ of_s + task.X.T @ of_x
+    return dA, dW, dB
+
+
+def task_moments(student: Network, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """The stationary covariance of `(h, s)` by SciPy's solver of Lyapunov equations, and the joint dynamics."""
+    A, W, B = student
+    dynamics = np.block([[W, B @ task.X], [task.K @ A, task.D]])
+    driven = np.concatenate([B @ task.X0 + task.Nh, task.N])
+    return solve_discrete_lyapunov(dynamics, driven @ driven.T), dynamics

@@ -40,7 +40,7 @@ def in_general_form(rule: Rule, output: int, hidden: int) -> Rule:
     with `M = 0`, since `M⁰ = I`. For networks of `output` and `hidden` units; leading axes of the feedback stay, and so
     do terms, whose rules therefore have a program of their own.
     """
-    one_lag = rule.lags == 1
+    one_lag = rule.lags == 1 and not rule.through_plant  # through a plant, M = 0 is not all that carries credit
     feedback, propagator = rule.feedback, Propagator() if one_lag else rule.propagator
 
     def number(value: Any, shape: tuple[int, ...] = ()) -> np.ndarray:  # NumPy's, which compiles nothing
@@ -50,7 +50,8 @@ def in_general_form(rule: Rule, output: int, hidden: int) -> Rule:
     full, diagonal, decay = number(propagator.full), number(propagator.diagonal), number(propagator.decay, (hidden,))
     terms = Feedback(number(feedback.symmetric), number(feedback.fixed, (output, hidden)), with_arrays(feedback.terms))
     carried = Propagator(full, diagonal, decay, with_arrays(propagator.terms))
-    return Rule(terms, carried, None if one_lag else rule.lags, name="", key="")
+    lags = None if one_lag else rule.lags
+    return Rule(terms, carried, lags, through_plant=rule.through_plant, name="", key="")
 
 
 def in_compiled_form(rule: Rule, output: int, hidden: int) -> Rule:

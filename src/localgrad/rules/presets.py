@@ -20,14 +20,18 @@ ENTRY_POINTS = "localgrad.rules"
 """The group of entry points by which other packages add named rules."""
 
 
-def BPTT() -> Rule:
+def BPTT(through_plant: bool = False) -> Rule:
     """Backpropagation through time: `F = A`, `M = J`, all lags; in the expected update also RTRL.
 
     `A` is the readout, `J` the state Jacobian (`W` in a linear network).
 
-    Source: Williams & Zipser 1989; the paper's reference rule.
+    **Arguments:** `through_plant`: in a closed loop, whether credit also passes the environment. With it BPTT is the
+    gradient of the loss on every task; without it, it knows its own network only.
+
+    Source: Williams & Zipser 1989; the paper's reference rule; docs/theory.md, section 10.
     """
-    return Rule("symmetric", "full", name="BPTT", key="bptt")
+    through = {"name": "BPTT through the plant", "key": "bptt-through-plant"} if through_plant else {}
+    return Rule("symmetric", "full", **{"name": "BPTT", "key": "bptt", "through_plant": through_plant} | through)
 
 
 def TruncatedBPTT(lags: int = 1) -> Rule:

@@ -42,6 +42,9 @@ class Rule(Final, eqx.Module, final=True):
     - `propagator`: `"full"` (`M = J`), `"diagonal"` (`M = diag J`), a decay (a number for `M = ŵ I`, a vector of shape
         `"hidden"` for one decay a unit), a `Propagator`, a `Term`, or a sum of these.
     - `lags`: how many lags are kept, a positive whole number in steps; `None` keeps all of them.
+    - `through_plant`: whether credit also passes the environment of a closed loop, where the output comes back as
+        input (`LinearTask.from_output`). Local rules do not know it; BPTT through it is the gradient. Elsewhere it
+        changes nothing.
     - `name`: how reports call the rule. `key`: how programs do: stable, the same for the same rule.
 
     **Raises:** `ValueError` for an unknown word, what is no real number, or `lags` below 1; `TypeError` for a subclass,
@@ -56,6 +59,7 @@ class Rule(Final, eqx.Module, final=True):
     feedback: Feedback
     propagator: Propagator
     lags: int | None = eqx.field(static=True)
+    through_plant: bool = eqx.field(static=True)
     name: str = eqx.field(static=True)
     key: str = eqx.field(static=True)
     _is_final = True
@@ -66,12 +70,16 @@ class Rule(Final, eqx.Module, final=True):
         propagator: Any = "full",
         lags: int | None = None,
         *,
+        through_plant: bool = False,
         name: str = "custom",
         key: str = "custom",
     ):
         self.feedback = as_feedback(feedback)
         self.propagator = as_propagator(propagator)
         self.lags = _check_lags(lags)
+        if not isinstance(through_plant, bool):
+            raise ValueError(f"through_plant must be True or False, got {through_plant!r}")
+        self.through_plant = through_plant
         self.name, self.key = name, key
 
     def describe(self) -> str:
@@ -81,11 +89,13 @@ class Rule(Final, eqx.Module, final=True):
         identity = "diag γ" if np.ndim(M.decay) else "I"
         propagator = _written((M.full, "J"), (M.diagonal, "diag J"), (M.decay, identity), terms=M.terms, matrix="J")
         lags = "all lags" if self.lags is None else f"{self.lags} lag{'s' * (self.lags > 1)}"
-        return f"{self.name}: F = {feedback}, M = {propagator}, {lags}"
+        through = ", through the plant" if self.through_plant else ""
+        return f"{self.name}: F = {feedback}, M = {propagator}, {lags}{through}"
 
     def with_feedback(self, feedback: Any) -> Rule:
         """The same rule with another feedback, given as to `Rule`."""
-        return Rule(feedback, self.propagator, self.lags, name=self.name, key=self.key)
+        own = {"through_plant": self.through_plant, "name": self.name, "key": self.key}
+        return Rule(feedback, self.propagator, self.lags, **own)
 
     # --- what may be asked of it ---
 

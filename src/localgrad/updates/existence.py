@@ -4,10 +4,12 @@ A finite horizon has an update whatever the weights, as long as nothing overflow
 lags must converge. With spectral radii `ρ` and a propagator `M`, all is decided by how far the largest ratio of
 successive terms reaches,
 
-    reach = max(ρ(W), ρ(W*))                                   for a loss, and for a rule that keeps few lags,
-    reach = max(ρ(W), ρ(W*), ρ(M) ρ(W), ρ(M) ρ(W*))            for a rule that keeps all lags,
+    reach = ρ(𝐖)                       for a loss, and for a rule that keeps few lags,
+    reach = max(ρ(𝐖), ρ(M) ρ(𝐖))       for a rule that keeps all lags,
 
-and the sums converge where `reach < 1 − margin`. The `margin` is what rounding can move an eigenvalue of a matrix of
+with the error system's `𝐖` (`system.py`), and the sums converge where `reach < 1 − margin`. In an open loop
+`ρ(𝐖) = max(ρ(W), ρ(D))` of student and task, of a teacher `D = W*`. In a closed loop `𝐖` has a radius of its own: it may
+be unstable where both are stable, and stable where neither is. The `margin` is what rounding can move an eigenvalue of a matrix of
 the size and precision at hand: a radius within it of 1 cannot be told from 1.
 
 Limits: compiled programs cannot ask for eigenvalues; they notice the same where the sums do not settle within as many
@@ -30,31 +32,45 @@ from localgrad.models.linear import LinearRNN, spectral_radius
 from localgrad.rules.compiled import in_compiled_form
 from localgrad.rules.rule import Rule
 from localgrad.updates.horizon import Horizon
-from localgrad.updates.problem import check_problem, check_rule
+from localgrad.tasks.linear_task import LinearTask, as_task
+from localgrad.updates.problem import check_problem, check_rule, named
 from localgrad.updates.stein import is_elementwise, margin
+from localgrad.updates.system import credit_of, error_system
 
 # Squarings in an estimate of ρ(W): its relative error is about log(n κ) / 2^20, κ being the eigenvectors' condition.
 _SQUARINGS = 20
 
-_propagator = eqx.filter_jit(lambda rule, W: rule.propagator(W))
+_credit = eqx.filter_jit(lambda rule, student, task: credit_of(rule, student, task).M)
 
 
-def reach_of(own: Any, teacher: Any, carried: Any, maximum: Any = np.maximum) -> Any:
-    """The reach from `ρ(W)`, `ρ(W*)` and `ρ(M)`; the last is 0 where no sum over all lags holds `M`."""
-    larger = maximum(own, teacher)
+def reach_of(own: Any, task: Any, carried: Any, maximum: Any = np.maximum) -> Any:
+    """The reach from `ρ(W)`, `ρ(D)` and `ρ(M)`; the last is 0 where no sum over all lags holds `M`."""
+    larger = maximum(own, task)
     return maximum(larger, carried * larger)
 
 
-def estimated_reach(rule: Rule, W: Array, teacher_radius: Array) -> Array:
-    """The reach without eigenvalues of a student, to about 1e-5, for compiled programs."""
+def estimated_reach(rule: Rule, student: LinearRNN, task: LinearTask, task_radius: Array) -> Array:
+    """The reach without eigenvalues of a student, to about 1e-5, for compiled programs; `task_radius` is `ρ(D)`."""
+    if task.is_closed_loop:
+        return _reach_of_loop(rule, student, task)
+    W = student.W
     if rule.lags is not None:
-        return reach_of(_radius_bound(W), teacher_radius, 0.0, jnp.maximum)
+        return reach_of(_radius_bound(W), task_radius, 0.0, jnp.maximum)
     M = rule.propagator(W)
     if is_elementwise(M):
         own, carried = _radius_bound(W), jnp.max(jnp.abs(M))
     else:
         own, carried = _radius_bound(jnp.stack([W, M]))
-    return reach_of(own, teacher_radius, carried, jnp.maximum)
+    return reach_of(own, task_radius, carried, jnp.maximum)
+
+
+def _reach_of_loop(rule: Rule, student: LinearRNN, task: LinearTask) -> Array:
+    (joint,) = error_system(student, task).W
+    if rule.lags is not None:
+        return _radius_bound(joint)
+    M = credit_of(rule, student, task).M
+    carried = jnp.max(jnp.abs(M)) if is_elementwise(M) else _radius_bound(M)
+    return reach_of(_radius_bound(joint), 0.0, carried, jnp.maximum)
 
 
 def _radius_bound(W: Array) -> Array:
@@ -76,65 +92,89 @@ def _radius_bound(W: Array) -> Array:
 # --- reasons, for callers --------------------------------------------------------------------------------------------
 
 
-def check_exists(rule: Rule | None, student: LinearRNN, teacher: LinearRNN, horizon: Horizon) -> None:
+def check_exists(rule: Rule | None, student: LinearRNN, task: LinearTask, horizon: Horizon) -> None:
     """Raise the `ValueError` that says why there is no update, or no loss where there is no rule.
 
     Short of an overflow, which only computing shows.
     """
-    _check_finite(rule, student, teacher)
+    _check_finite(rule, student, task)
     if horizon.is_infinite:
-        _check_reach(rule, student, teacher)
+        _check_reach(rule, student, task)
 
 
-def check_update(rule: Rule, student: LinearRNN, teacher: LinearRNN, horizon: Horizon) -> None:
+def check_update(rule: Rule, student: LinearRNN, task: Any, horizon: Horizon) -> None:
     """Raise the `ValueError` that `expected_update` would, without computing the update (short of an overflow)."""
-    check_problem(student, teacher)
+    task = as_task(task)
+    check_problem(student, task)
     check_rule(rule, student)
-    check_exists(rule, student, teacher, horizon)
+    check_exists(rule, student, task, horizon)
 
 
-def explain_missing(rule: Rule | None, student: LinearRNN, teacher: LinearRNN, horizon: Horizon) -> None:
+def explain_missing(rule: Rule | None, student: LinearRNN, task: LinearTask, horizon: Horizon) -> None:
     """Raise the `ValueError` that says why an update or loss came out as not existing."""
-    check_exists(rule, student, teacher, horizon)
+    check_exists(rule, student, task, horizon)
     what = "loss" if rule is None else "update"
     if not horizon.is_infinite:
         raise ValueError(f"the {what} overflows at horizon {horizon.steps}; shorten the horizon or scale down W")
-    radius = max(spectral_radius(student.W), spectral_radius(teacher.W))
+    radius = max(spectral_radius(part) for part in error_system(student, task).W)
     raise ValueError(
         f"the {what} cannot be had in {student.W.dtype} numbers, with a spectral radius of {radius:.12g}: its sums "
         "over lags overflow or are lost in rounding; scale the weights down or give a finite horizon"
     )
 
 
-def _check_finite(rule: Rule | None, student: LinearRNN, teacher: LinearRNN) -> None:
-    named = [(f"{who}'s {letter}", x) for who, net in (("student", student), ("teacher", teacher))
-             for letter, x in zip("AWB", net.matrices, strict=True)]  # fmt: skip
+def _check_finite(rule: Rule | None, student: LinearRNN, task: LinearTask) -> None:
+    named_matrices = [(f"student's {letter}", x) for letter, x in zip("AWB", student.matrices, strict=True)]
+    named_matrices += [(f"{named(task)}'s {letter}", x) for letter, x in task.lettered.items()]
     if rule is not None:
-        named += [("rule's parameters", x) for x in jax.tree.leaves(rule)]
+        named_matrices += [("rule's parameters", x) for x in jax.tree.leaves(rule)]
         made = ((rule.feedback.terms, "A", student.A), (rule.propagator.terms, "J", student.W))
-        named += [(f"what the term {type(term).__name__} makes of {letter}", term(jnp.asarray(matrix)))
-                  for terms, letter, matrix in made for term in terms]  # fmt: skip
-    for name, value in named:
+        named_matrices += [(f"what the term {type(term).__name__} makes of {letter}", term(jnp.asarray(matrix)))
+                           for terms, letter, matrix in made for term in terms]  # fmt: skip
+    for name, value in named_matrices:
         if not np.all(np.isfinite(value)):
             raise ValueError(f"{name} has an entry that is not finite; give finite numbers")
 
 
-def _check_reach(rule: Rule | None, student: LinearRNN, teacher: LinearRNN) -> None:
-    radii = {"student": spectral_radius(student.W), "teacher": spectral_radius(teacher.W)}
-    limits = {"student": 1 - margin(student.W), "teacher": 1 - margin(teacher.W)}
-    for who, radius in radii.items():
-        if not radius < limits[who]:
-            within = " within rounding" if radius < 1 else ""
-            raise ValueError(
-                f"the {who}'s W has spectral radius {radius:.6g}{within}, but an infinite horizon needs it below 1; "
-                "scale W down or give a finite horizon"
-            )
+def _check_reach(rule: Rule | None, student: LinearRNN, task: LinearTask) -> None:
+    radii = _check_loop(student, task) if task.is_closed_loop else _check_stable(student, task)
     if rule is None or rule.lags is not None:
         return
-    M = _propagator(in_compiled_form(rule, *student.sizes[:2]), student.W)
+    M = _credit(in_compiled_form(rule, *student.sizes[:2]), student, task)
     carried = float(jnp.abs(M).max()) if is_elementwise(M) else spectral_radius(M)
-    if not reach_of(radii["student"], radii["teacher"], carried) < min(limits.values()):
+    limit = 1 - max(map(margin, (student.W, task.dynamics)))
+    if not reach_of(*radii, carried) < limit:
+        what = "that of the loop" if task.is_closed_loop else "that of W"
         raise ValueError(
-            f"the propagator's spectral radius {carried:.6g} times that of W, {max(radii.values()):.6g}, is not "
+            f"the propagator's spectral radius {carried:.6g} times {what}, {max(radii):.6g}, is not "
             "below 1, so an infinite horizon has no update; lower the decay, set lags or give a finite horizon"
         )
+
+
+def _check_stable(student: LinearRNN, task: LinearTask) -> tuple[float, float]:
+    """`ρ(W)` and `ρ(D)`, both below 1."""
+    letter = "W" if task.is_white_teacher else "D"
+    radii = []
+    for who, matrix in (("student's W", student.W), (f"{named(task)}'s {letter}", task.dynamics)):
+        radius = spectral_radius(matrix)
+        if not radius < 1 - margin(matrix):
+            within = " within rounding" if radius < 1 else ""
+            raise ValueError(
+                f"the {who} has spectral radius {radius:.6g}{within}, but an infinite horizon needs it below 1; "
+                f"scale {who[-1]} down or give a finite horizon"
+            )
+        radii.append(radius)
+    return radii[0], radii[1]
+
+
+def _check_loop(student: LinearRNN, task: LinearTask) -> tuple[float, float]:
+    """The radius of the closed loop, below 1 (and 0, for what stands alone)."""
+    (joint,) = error_system(student, task).W
+    radius = spectral_radius(joint)
+    if not radius < 1 - margin(joint):
+        raise ValueError(
+            f"the closed loop of student and task has spectral radius {radius:.6g} (W alone "
+            f"{spectral_radius(student.W):.6g}, the task's D alone {spectral_radius(task.dynamics):.6g}), but an "
+            "infinite horizon needs it below 1; start from a student that keeps the loop stable, or give a finite horizon"
+        )
+    return radius, 0.0

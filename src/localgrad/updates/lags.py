@@ -1,13 +1,15 @@
 r"""Expected updates lag by lag: any finite horizon, and low-rank infinite ones.
 
-Write `E_k = A W^k B − A* W*^k B*` for the error in the `k`-th Markov parameter. Horizon and loss only weight
-these errors, `Ẽ_k = ω_k E_k` (`horizon.py`), and for every rule
+Write `E_k = 𝐀 𝐖^k 𝐁` for what the noise of `k + 1` steps ago does to the error, with the error system of `system.py`
+(for a teacher, `A W^k B − A* W*^k B*`). Horizon and loss only weight these errors, `Ẽ_k = ω_k E_k` (`horizon.py`), and
+for every rule
 
-    L  = ½ Σ_k ω_k ‖E_k‖²              ΔA = Σ_k Ẽ_k (W^k B)ᵀ
-    ΔB = Σ_{j<lags} (M^j)ᵀ Fᵀ Ẽ_j      ΔW = Σ_{j<lags} (M^j)ᵀ Fᵀ D_j,   D_j = Σ_i Ẽ_{i+j+1} (W^i B)ᵀ.
+    L = ½ Σ_k ω_k ‖E_k‖²,   ⟨ε zᵀ⟩ = Σ_k Ẽ_k (𝐖^k 𝐁)ᵀ,   D_j = Σ_i Ẽ_{i+j+1} (𝐖^i 𝐁)ᵀ,
+    ⟨credit zᵀ⟩ = Σ_{j<lags} (M^j)ᵀ Fᵀ D_j,   ⟨credit ξᵀ⟩ = Σ_{j<lags} (M^j)ᵀ Fᵀ Ẽ_j.
 
-A forward pass makes the rows `A W^k`, `A* W*^k`, `F M^k` and from them `Ẽ_k`; a backward pass makes
-`D_j = Ẽ_{j+1} Bᵀ + D_{j+1} Wᵀ`. Cost `O(n² · output)` a lag, against the Stein equations' `O(n³)` a doubling.
+A forward pass makes the rows `𝐀 𝐖^k`, `F M^k` and from them `Ẽ_k`; a backward pass makes `D_j = Ẽ_{j+1} 𝐁ᵀ + D_{j+1} 𝐖ᵀ`,
+for the part of the system that holds the student. Cost `O(n² · output)` a lag, against the Stein equations' `O(n³)` a
+doubling.
 Both passes go by blocks of lags, so that their products are matrix–matrix. The backward pass takes any errors: with
 those measured in a batch of sequences in place of `Ẽ_k` it gives that batch's update (`sampled.py`).
 """
@@ -19,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from localgrad.models.linear import LinearRNN
 from localgrad.updates.horizon import Horizon
 from localgrad.updates.stein import square, times
+from localgrad.updates.system import Correlations, Credit, ErrorSystem
 
 # Lags in a block; 16 and 32 are about equally fast, 8 and 64 slower for large networks (docs/decisions.md).
 BLOCK = 16
@@ -64,13 +66,12 @@ def _first_block(X: Array, N: Array) -> tuple[Array, Array]:
 
 
 class Forward(NamedTuple):
-    """State of the forward pass: the three families of rows, and what the backward pass needs of them."""
+    """State of the forward pass: the families of rows, and what the backward pass needs of them."""
 
-    student: _Rows
-    teacher: _Rows
+    parts: tuple[_Rows, ...]  # 𝐀 𝐖^k
     credit: _Rows
-    errors: Array  # Ẽ, "block_index block output input"
-    credits: Array  # F M^j, "block_index block output hidden"
+    errors: Array  # Ẽ, "block_index block output noise"
+    credits: Array  # F M^j, "block_index block output credit"
     position: Array  # of the next block
 
 
@@ -99,55 +100,55 @@ def lags_of(horizon: Horizon, dtype: Any) -> Lags:
     return Lags(horizon.weights(capacity * BLOCK).astype(dtype).reshape(capacity, BLOCK), num_blocks)
 
 
-def check_memory(student: LinearRNN, horizon: Horizon) -> None:
+def check_memory(output: int, credit: int, noises: int, horizon: Horizon) -> None:
     """`ValueError` where the errors and credits of so many lags do not fit into memory."""
-    output, hidden, input = student.sizes
-    if horizon.steps is not None and horizon.steps * output * (hidden + input) > _LARGEST_RECORD:
-        most = _LARGEST_RECORD // (output * (hidden + input))
+    if horizon.steps is not None and horizon.steps * output * (credit + noises) > _LARGEST_RECORD:
+        most = _LARGEST_RECORD // (output * (credit + noises))
         raise ValueError(
             f"a horizon of {horizon.steps} steps needs more memory than there is, for a network of this size; "
             f"give at most {most} steps, or leave it out for the limit of long horizons"
         )
 
 
-def update_by_lags(
-    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, max_lags: int | None, lags: Lags
-) -> tuple[LinearRNN, Array]:
-    """The expected update of a rule that keeps `max_lags`, and whether its sums are complete (always, if finite)."""
-    forward = forward_pass(student, teacher, F, M, lags, max_lags)
+def correlations_by_lags(
+    system: ErrorSystem, credit: Credit, max_lags: int | None, lags: Lags
+) -> tuple[Correlations, Array]:
+    """What the credit of a rule that keeps `max_lags` meets, and whether the sums are complete (always, if finite)."""
+    forward = forward_pass(system, credit, lags, max_lags)
     complete = jnp.array(True) if lags.num_blocks is not None else forward.position < len(forward.errors)
     num_blocks = forward.position if lags.num_blocks is None else lags.num_blocks
-    return backward_pass(student, forward.errors, forward.credits, max_lags, num_blocks), complete
+    return backward_pass(system, forward.errors, forward.credits, max_lags, num_blocks), complete
 
 
-def loss_by_lags(student: LinearRNN, teacher: LinearRNN, lags: Lags) -> Array:
+def loss_by_lags(system: ErrorSystem, lags: Lags) -> Array:
     """`½ Σ_k ω_k ‖E_k‖²` for a finite horizon."""
-    weights, output = jnp.asarray(lags.weights), len(student.A)
+    weights, output = jnp.asarray(lags.weights), len(system.A[0])
 
-    def add_block(at: Array, state: tuple[_Rows, _Rows, Array]) -> tuple[_Rows, _Rows, Array]:
-        own, theirs, total = state
-        E = own.block(output) @ student.B - theirs.block(output) @ teacher.B
-        return own.advance(), theirs.advance(), total + jnp.sum(weights[at][:, None, None] * E * E) / 2
+    def add_block(at: Array, state: tuple[tuple[_Rows, ...], Array]) -> tuple[tuple[_Rows, ...], Array]:
+        parts, total = state
+        E = _errors(parts, system, output)
+        return tuple(rows.advance() for rows in parts), total + jnp.sum(weights[at][:, None, None] * E * E) / 2
 
-    start = (_first_rows(student.A, student.W), _first_rows(teacher.A, teacher.W), jnp.zeros((), student.W.dtype))
-    return jax.lax.fori_loop(0, lags.num_blocks, add_block, start)[2]
+    start = (tuple(map(_first_rows, system.A, system.W)), jnp.zeros((), system.W[0].dtype))
+    return jax.lax.fori_loop(0, lags.num_blocks, add_block, start)[1]
 
 
-def forward_pass(
-    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, lags: Lags, max_lags: int | None = None
-) -> Forward:
+def _errors(parts: tuple[_Rows, ...], system: ErrorSystem, output: int) -> Array:
+    """`E_k` for the lags of a block, "block output noise"."""
+    return sum(rows.block(output) @ B for rows, B in zip(parts, system.B, strict=True))
+
+
+def forward_pass(system: ErrorSystem, credit: Credit, lags: Lags, max_lags: int | None = None) -> Forward:
     """The weighted errors `Ẽ_k` and the credits `F M^k`, block by block; the rule keeps `max_lags` of the latter."""
-    weights = jnp.ones((MAX_LAGS // BLOCK, BLOCK), student.W.dtype) if lags.weights is None else lags.weights
+    dtype, output = system.W[0].dtype, len(system.A[0])
+    weights = jnp.ones((MAX_LAGS // BLOCK, BLOCK), dtype) if lags.weights is None else lags.weights
     weights, capacity = jnp.asarray(weights), len(weights)
-    output, _, input = student.sizes
-    dtype = student.W.dtype
 
     def record(state: Forward) -> Forward:
-        E = state.student.block(output) @ student.B - state.teacher.block(output) @ teacher.B
+        E = _errors(state.parts, system, output)
         at = state.position
         return Forward(
-            state.student.advance(),
-            state.teacher.advance(),
+            tuple(rows.advance() for rows in state.parts),
             state.credit.advance(),
             state.errors.at[at].set(weights[at][:, None, None] * E),
             state.credits.at[at].set(state.credit.block(output)),
@@ -155,11 +156,10 @@ def forward_pass(
         )
 
     start = Forward(
-        _first_rows(student.A, student.W),
-        _first_rows(teacher.A, teacher.W),
-        _first_rows(F, M),
-        jnp.zeros((capacity, BLOCK, output, input), dtype),
-        jnp.zeros((capacity, BLOCK, *F.shape), dtype),
+        tuple(map(_first_rows, system.A, system.W)),
+        _first_rows(credit.F, credit.M),
+        jnp.zeros((capacity, BLOCK, output, system.B[0].shape[1]), dtype),
+        jnp.zeros((capacity, BLOCK, *credit.F.shape), dtype),
         jnp.array(0),
     )
     if lags.num_blocks is not None:
@@ -173,12 +173,15 @@ def forward_pass(
 
 
 class _Sizes(NamedTuple):
-    """Largest entries of a block: of both networks' rows, of the credit that is kept, and of the probes of each."""
+    """Largest entries of a block: of the system's rows, of the credit that is kept, and of the probes.
+
+    `own_probe` is that of the part which holds the student, `probe` the largest of all parts.
+    """
 
     rows: Array
     credit: Array
     own_probe: Array
-    their_probe: Array
+    probe: Array
     credit_probe: Array
 
 
@@ -186,13 +189,13 @@ def _sizes(state: Forward, max_lags: int | None) -> _Sizes:
     def largest(x: Array) -> Array:
         return jnp.max(jnp.abs(x))
 
-    own, theirs, credit = state.student.rows, state.teacher.rows, state.credit.rows
+    parts, credit = [part.rows for part in state.parts], state.credit.rows
     kept, credit_probe = credit[:-1], largest(credit[-1])
     if max_lags is not None:
         lag = state.position * BLOCK + jnp.arange(len(kept)) // state.credits.shape[-2]
         kept, credit_probe = jnp.where((lag < max_lags)[:, None], kept, 0), jnp.zeros_like(credit_probe)
-    rows = jnp.maximum(largest(own[:-1]), largest(theirs[:-1]))
-    return _Sizes(rows, largest(kept), largest(own[-1]), largest(theirs[-1]), credit_probe)
+    rows, probes = (jnp.stack([largest(part[of]) for part in parts]) for of in (slice(-1), -1))
+    return _Sizes(jnp.max(rows), largest(kept), probes[0], jnp.max(probes), credit_probe)
 
 
 def _has_vanished(now: _Sizes, at_start: _Sizes) -> Array:
@@ -202,36 +205,37 @@ def _has_vanished(now: _Sizes, at_start: _Sizes) -> Array:
     lag `i`. Sizes are compared, not their squares, which vanish or overflow long before them. NaN has not vanished.
     """
     ratios = (x / jnp.where(reference > 0, reference, 1) for x, reference in zip(now, at_start, strict=True))
-    rows, credit, own_probe, their_probe, credit_probe = ratios
+    rows, credit, own_probe, probe, credit_probe = ratios
     eps = float(jnp.finfo(rows.dtype).eps)
     carried = jnp.maximum(credit, credit_probe)
-    is_stable = jnp.maximum(own_probe, their_probe) * jnp.maximum(1, carried) <= eps**0.25
+    is_stable = probe * jnp.maximum(1, carried) <= eps**0.25
     return is_stable & (rows * jnp.maximum(own_probe, carried) <= eps / 4)
 
 
 def backward_pass(
-    student: LinearRNN, errors: Array, credits: Array, max_lags: int | None, num_blocks: Array | int
-) -> LinearRNN:
-    """The update that `num_blocks` blocks of errors (zero beyond) and credits bring to a rule that keeps `max_lags`."""
-    A, W, B = student.A, student.W, student.B
-    # (W^i B)ᵀ for the lags of a block, "block input hidden"; and a lag beyond the last for the shift by one.
+    system: ErrorSystem, errors: Array, credits: Array, max_lags: int | None, num_blocks: Array | int
+) -> Correlations:
+    """What `num_blocks` blocks of errors (zero beyond) bring to the credits of a rule that keeps `max_lags`."""
+    W, B = system.W[0], system.B[0]
+    # (𝐖^i 𝐁)ᵀ for the lags of a block, "block noise part"; and a lag beyond the last for the shift by one.
     impulses, stride = _first_block(B.mT, W.mT)
     errors = jnp.concatenate([errors, jnp.zeros_like(errors[:1])])
     windows = jnp.arange(BLOCK)[:, None] + jnp.arange(BLOCK)[None, :] + 1
 
-    def collect(step: Array, state: tuple[Array, LinearRNN]) -> tuple[Array, LinearRNN]:
-        D, total = state
+    def collect(step: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        D, with_state, with_noise = state
         at = num_blocks - 1 - step
         two_blocks = jnp.concatenate([errors[at], errors[at + 1]])
-        hankel = two_blocks[windows]  # "lag shift output input"
+        hankel = two_blocks[windows]  # "lag shift output noise"
         D = jnp.einsum("jkoi,kin->jon", hankel, impulses) + times(D, stride)
         credit = credits[at]
         if max_lags is not None:
             credit = jnp.where((at * BLOCK + jnp.arange(BLOCK) < max_lags)[:, None, None], credit, 0)
-        dW = total.W + jnp.einsum("jon,jom->nm", credit, D)
-        dB = total.B + jnp.einsum("jon,joi->ni", credit, errors[at])
-        return D, LinearRNN(total.A, dW, dB)
+        with_state = with_state + jnp.einsum("jon,jom->nm", credit, D)
+        with_noise = with_noise + jnp.einsum("jon,joi->ni", credit, errors[at])
+        return D, with_state, with_noise
 
-    start = (jnp.zeros((BLOCK, *A.shape), A.dtype), LinearRNN(jnp.zeros_like(A), jnp.zeros_like(W), jnp.zeros_like(B)))
-    D, total = jax.lax.fori_loop(0, num_blocks, collect, start)
-    return LinearRNN(errors[0, 0] @ B.mT + D[0] @ W.mT, total.W, total.B)
+    (output, rows), (part, noises) = credits.shape[-2:], B.shape
+    start = tuple(jnp.zeros(shape, W.dtype) for shape in ((BLOCK, output, part), (rows, part), (rows, noises)))
+    D, with_state, with_noise = jax.lax.fori_loop(0, num_blocks, collect, start)
+    return Correlations(errors[0, 0] @ B.mT + D[0] @ W.mT, with_state, with_noise)

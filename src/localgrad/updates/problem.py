@@ -1,4 +1,4 @@
-"""Whether rule, student and teacher fit together, told from kinds and shapes alone."""
+"""Whether rule, student and task fit together, told from kinds and shapes alone."""
 
 from __future__ import annotations
 
@@ -9,22 +9,35 @@ import jax
 from localgrad.checks import warn_if_cut
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask
 
 
-def check_problem(student: LinearRNN, teacher: LinearRNN) -> None:
-    """Raise the `ValueError` that says why student and teacher, single networks both, do not fit together."""
-    for who, network in (("student", student), ("teacher", teacher)):
-        if not isinstance(network, LinearRNN):
-            raise ValueError(f"the {who} is a {type(network).__name__}, not a LinearRNN; use LinearRNN(A, W, B)")
-        if max(x.ndim for x in network.matrices) > 2:
-            raise ValueError(f"the {who} is a batch, with W of shape {network.W.shape}; map over it with jax.vmap")
-        warn_if_cut(f"the {who}", *network.matrices)
-    (output, _, input), (output_star, _, input_star) = student.sizes, teacher.sizes
+def check_problem(student: LinearRNN, task: LinearTask) -> None:
+    """Raise the `ValueError` that says why a student, a single network, and a task do not fit together."""
+    if not isinstance(student, LinearRNN):
+        raise ValueError(f"the student is a {type(student).__name__}, not a LinearRNN; use LinearRNN(A, W, B)")
+    who = named(task)
+    for what, tree, matrix in (("student", student, student.W), (who, task, task.dynamics)):
+        leaves = jax.tree.leaves(tree)
+        if max(x.ndim for x in leaves) > 2:
+            raise ValueError(f"the {what} is a batch, with W of shape {matrix.shape}; map over it with jax.vmap")
+        warn_if_cut(f"the {what}", *leaves)
+    (output, hidden, input), (output_star, _, input_star) = student.sizes, task.sizes
     if (output, input) != (output_star, input_star):
         raise ValueError(
-            f"student has {output} outputs and {input} inputs, teacher {output_star} and {input_star}; "
+            f"student has {output} outputs and {input} inputs, {who} {output_star} and {input_star}; "
             "they must agree (hidden sizes may differ)"
         )
+    if task.student_noise is not None and len(task.student_noise) != hidden:
+        raise ValueError(
+            f"the task puts noise on {len(task.student_noise)} hidden units, but the student has {hidden}; the two "
+            "must agree"
+        )
+
+
+def named(task: LinearTask) -> str:
+    """What errors call a task: a teacher, where it is no more than that."""
+    return "teacher" if task.is_white_teacher else "task"
 
 
 def check_rule(rule: Rule, student: LinearRNN) -> None:

@@ -1,23 +1,23 @@
-r"""The update of one batch of white-noise sequences, under any rule, in three ways that agree to rounding.
+r"""The update of one batch of noisy sequences, under any rule, in three ways that agree to rounding.
 
-With `N` sequences `x` and their errors `ε_t = y_t − y*_t`, let
+With `N` sequences of the task's noise `ξ` and the errors `ε_t = y_t − y*_t` that they cause, let
 
-    Ê_k = ⟨ε_T x_{T−1−k}ᵀ⟩   (final-step loss),   Ê_k = (1/T) Σ_t ⟨ε_t x_{t−1−k}ᵀ⟩   (sequence loss)
+    Ê_k = ⟨ε_T ξ_{T−1−k}ᵀ⟩   (final-step loss),   Ê_k = (1/T) Σ_t ⟨ε_t ξ_{t−1−k}ᵀ⟩   (sequence loss)
 
-be the correlations of error and input at lag `k`, averaged over the batch. Since `h_t = Σ_k W^k B x_{t−1−k}`, *the
-sampled update of every rule is the formula of its expected update (`lags.py`) with `Ê_k` in place of `Ẽ_k`*. And
-`ε_t = Σ_k E_k x_{t−1−k}` is the noise convolved with the errors `E_k` in the Markov parameters: nothing is simulated.
+be the correlations of error and noise at lag `k`, averaged over the batch. Since states and inputs are linear in the
+noise, *the sampled update of every rule is the formula of its expected update (`lags.py`) with `Ê_k` in place of `Ẽ_k`*.
+And `ε_t = Σ_k E_k ξ_{t−1−k}` is the noise convolved with the responses `E_k` of the error: nothing is simulated.
 
-- `correlation`: just this. Final-step loss: `O(T N · input · output)` beside the cost of an exact update, whatever the
+- `correlation`: just this. Final-step loss: `O(T N · noise · output)` beside the cost of an exact update, whatever the
     batch. Sequence loss: the convolution and the correlation by FFT.
-- `recorded`: runs the networks, records the states, and goes back: `λ_{t−1} = Mᵀ λ_t + Fᵀ ε_{t−1}`.
+- `recorded`: runs student and task, records the states, and goes back: `λ_{t−1} = Mᵀ λ_t + Fᵀ ε_{t−1}`.
 - `online`: forward in time with eligibility traces, in memory that does not depend on `T`. With a scalar `M` a trace a
     unit, `p_t = m p_{t−1} + h_{t−1}`; with a diagonal one a trace a weight; with one lag the trace is `h_{t−1}`. A
-    dense `M` would need a matrix a weight, and is refused.
+    dense `M` would need a matrix a weight, and is refused, as is credit through a plant.
 
-All draw `x_t` from the key folded with `t`, one step at a time, hence the same noise.
+All draw `ξ_t` from the key folded with `t`, one step at a time, hence the same noise.
 
-Source: docs/theory.md, sections 9 (sampling) and 10 (backwards through a recording, and online).
+Source: docs/theory.md, sections 9 (sampling) and 10 (any linear task).
 """
 
 from collections.abc import Callable
@@ -31,24 +31,28 @@ from scipy.fft import next_fast_len
 
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask
 from localgrad.updates.lags import BLOCK, Lags, backward_pass, forward_pass
 from localgrad.updates.stein import times
+from localgrad.updates.system import credit_of, error_system, passes_plant, update_of
 
 
 class Noise(NamedTuple):
-    """The input of a batch, `x_t ~ N(0, I)` for `t = 0 … horizon − 1`: each step from a key of its own."""
+    """The noise of a batch, `ξ_t ~ N(0, I)` for `t = 0 … horizon − 1`: each step from a key of its own."""
 
     key: PRNGKeyArray
     horizon: int
     batch_size: int
 
-    def at(self, t: Array, like: LinearRNN) -> Float[Array, "batch input"]:
-        """`x_t`, for a network's number of inputs and in its precision."""
-        return jax.random.normal(jax.random.fold_in(self.key, t), (self.batch_size, like.sizes[2]), like.B.dtype)
+    def at(self, t: Array, task: LinearTask) -> Float[Array, "batch noise"]:
+        """`ξ_t`, for a task's number of noises and in its precision."""
+        return jax.random.normal(
+            jax.random.fold_in(self.key, t), (self.batch_size, task.num_noises), task.noise.dtype
+        )
 
-    def all(self, like: LinearRNN) -> Float[Array, "steps batch input"]:
+    def all(self, task: LinearTask) -> Float[Array, "steps batch noise"]:
         """All steps."""
-        return jax.vmap(lambda t: self.at(t, like))(jnp.arange(self.horizon))
+        return jax.vmap(lambda t: self.at(t, task))(jnp.arange(self.horizon))
 
 
 Sampled = tuple[LinearRNN, Float[Array, ""]]
@@ -63,20 +67,20 @@ def _lags_within(rule: Rule, horizon: int) -> int | None:
 # --- by correlation --------------------------------------------------------------------------------------------------
 
 
-def correlation_update(rule: Rule, student: LinearRNN, teacher: LinearRNN, noise: Noise, loss: str) -> Sampled:
-    """The update from the correlations `Ê_k` of error and input."""
+def correlation_update(rule: Rule, student: LinearRNN, task: LinearTask, noise: Noise, loss: str) -> Sampled:
+    """The update from the correlations `Ê_k` of error and noise."""
     T, num_blocks = noise.horizon, -(-noise.horizon // BLOCK)
     within = (np.arange(num_blocks * BLOCK) < T).astype(student.W.dtype).reshape(num_blocks, BLOCK)
-    F, M = rule.feedback(student.A), rule.propagator(student.W)
-    forward = forward_pass(student, teacher, F, M, Lags(within, num_blocks))
+    system = error_system(student, task)
+    forward = forward_pass(system, credit_of(rule, student, task), Lags(within, num_blocks))
     E = forward.errors.reshape(-1, *forward.errors.shape[2:])[:T]
     correlate = _correlate_final if loss == "final" else _correlate_sequence
-    correlations, value = correlate(E, noise.all(student))
+    correlations, value = correlate(E, noise.all(task))
     padded = jnp.pad(correlations, ((0, num_blocks * BLOCK - T), (0, 0), (0, 0))).reshape(forward.errors.shape)
-    return backward_pass(student, padded, forward.credits, rule.lags, num_blocks), value
+    return update_of(backward_pass(system, padded, forward.credits, rule.lags, num_blocks), student, task), value
 
 
-def _correlate_final(E: Float[Array, "lags output input"], x: Float[Array, "lags batch input"]) -> tuple[Array, Array]:
+def _correlate_final(E: Float[Array, "lags output noise"], x: Float[Array, "lags batch noise"]) -> tuple[Array, Array]:
     """`Ê_k` and the loss from `E_k` and the noise."""
     by_lag = x[::-1]
     errors = jnp.einsum("kni,koi->no", by_lag, E)
@@ -84,12 +88,12 @@ def _correlate_final(E: Float[Array, "lags output input"], x: Float[Array, "lags
 
 
 def _correlate_sequence(
-    E: Float[Array, "lags output input"], x: Float[Array, "steps batch input"]
+    E: Float[Array, "lags output noise"], x: Float[Array, "steps batch noise"]
 ) -> tuple[Array, Array]:
     """`Ê_k` and the loss, by FFT; padded to twice the length, so that no lag wraps around."""
     T, N, _ = x.shape
     length = next_fast_len(2 * T - 1, real=True)
-    spectrum = jnp.fft.rfft(x.transpose(1, 2, 0), length)  # "batch input frequency"
+    spectrum = jnp.fft.rfft(x.transpose(1, 2, 0), length)  # "batch noise frequency"
     response = jnp.fft.rfft(E.transpose(1, 2, 0), length)
     errors = jnp.fft.irfft(jnp.einsum("oif,nif->nof", response, spectrum), length)[..., :T]
     crossed = jnp.einsum("nof,nif->oif", jnp.fft.rfft(errors, length), spectrum.conj())
@@ -100,31 +104,37 @@ def _correlate_sequence(
 # --- backwards through a recording -----------------------------------------------------------------------------------
 
 
-def recorded_update(rule: Rule, student: LinearRNN, teacher: LinearRNN, noise: Noise, loss: str) -> Sampled:
+def recorded_update(rule: Rule, student: LinearRNN, task: LinearTask, noise: Noise, loss: str) -> Sampled:
     """The update from a recorded run, backwards through it."""
-    T, x = noise.horizon, noise.all(student)
-    h, h_star = _states(student, x), _states(teacher, x)
-    errors = h[1:] @ student.A.mT - h_star[1:] @ teacher.A.mT  # of steps 1 … T
+    T, hidden = noise.horizon, len(student.W)
+    h, x, errors = _record(student, task, noise.all(task))
     if loss == "final":
         errors = jnp.concatenate([jnp.zeros_like(errors[:-1]), errors[-1:]])
     weight = 1 / (noise.batch_size * (1 if loss == "final" else T))
-    F, M = rule.feedback(student.A), rule.propagator(student.W)
+    F, M, _ = credit_of(rule, student, task)
     credit = _carry_back(errors @ F, M, _lags_within(rule, T))
-    dA, dW, dB = (
-        weight * jnp.einsum("tna,tnb->ab", post, pre) for post, pre in ((errors, h[1:]), (credit, h[:-1]), (credit, x))
-    )
+
+    def correlated(post: Array, pre: Array) -> Array:
+        return weight * jnp.einsum("tna,tnb->ab", post, pre)
+
+    own = credit[..., :hidden]
+    dA, dW, dB = correlated(errors, h[1:]), correlated(own, h[:-1]), correlated(own, x)
+    if passes_plant(rule, task):
+        dA = dA + correlated(credit[..., hidden:] @ task.from_output, h[:-1])
     return LinearRNN(dA, dW, dB), weight * jnp.sum(errors**2) / 2
 
 
-def _states(network: LinearRNN, x: Float[Array, "steps batch input"]) -> Float[Array, "times batch hidden"]:
-    """`h_0 = 0, h_1, …, h_T`."""
+def _record(
+    student: LinearRNN, task: LinearTask, noise: Float[Array, "steps batch noise"]
+) -> tuple[Float[Array, "times batch hidden"], Float[Array, "steps batch input"], Float[Array, "steps batch output"]]:
+    """The states `h_0 = 0, …, h_T`, the inputs `x_0, …, x_{T−1}` and the errors of steps `1 … T`."""
 
-    def step(h: Array, driven: Array) -> tuple[Array, Array]:
-        h = h @ network.W.mT + driven
-        return h, h
+    def step(state: _State, xi: Array) -> tuple[_State, tuple[Array, Array, Array]]:
+        state, x = _moved(student, task, state, xi)
+        return state, (state.h, x, _error(student, task, state))
 
-    start = jnp.zeros((x.shape[1], network.sizes[1]), x.dtype)
-    return jnp.concatenate([start[None], jax.lax.scan(step, start, x @ network.B.mT)[1]])
+    _, (h, x, errors) = jax.lax.scan(step, _State.at_rest(student, task, noise.shape[1]), noise)
+    return jnp.concatenate([jnp.zeros_like(h[:1]), h]), x, errors
 
 
 def _carry_back(injected: Float[Array, "steps batch hidden"], M: Array, lags: int | None) -> Array:
@@ -154,35 +164,33 @@ def _carry_back(injected: Float[Array, "steps batch hidden"], M: Array, lags: in
 class _Online(NamedTuple):
     """What an online learner carries from step to step; nothing of it grows with the horizon."""
 
-    h: Array
-    h_star: Array
+    at: "_State"
     trace_h: Array  # "batch hidden" for a scalar M, "batch hidden hidden" for a diagonal one
     trace_x: Array
     total: LinearRNN
     loss: Array
 
 
-def online_update(rule: Rule, student: LinearRNN, teacher: LinearRNN, noise: Noise, loss: str) -> Sampled:
+def online_update(rule: Rule, student: LinearRNN, task: LinearTask, noise: Noise, loss: str) -> Sampled:
     """The update from eligibility traces, forward in time."""
+    check_online(rule, task, noise.horizon)
     F, M = rule.feedback(student.A), _trace_decay(rule, student, noise.horizon)
     num_learning = 1 if loss == "final" else noise.horizon
 
     def move(t: Array, state: _Online) -> _Online:
-        x = noise.at(t, student)
-        trace_h, trace_x = M * state.trace_h + _row(state.h, M), M * state.trace_x + _row(x, M)
-        h = state.h @ student.W.mT + x @ student.B.mT
-        h_star = state.h_star @ teacher.W.mT + x @ teacher.B.mT
-        return state._replace(h=h, h_star=h_star, trace_h=trace_h, trace_x=trace_x)
+        at, x = _moved(student, task, state.at, noise.at(t, task))
+        trace_h, trace_x = M * state.trace_h + _row(state.at.h, M), M * state.trace_x + _row(x, M)
+        return state._replace(at=at, trace_h=trace_h, trace_x=trace_x)
 
     def learn(state: _Online) -> _Online:
-        error = state.h @ student.A.mT - state.h_star @ teacher.A.mT
+        error = _error(student, task, state.at)
         credit = error @ F
-        update = LinearRNN(error.mT @ state.h, _credited(credit, state.trace_h), _credited(credit, state.trace_x))
+        update = LinearRNN(error.mT @ state.at.h, _credited(credit, state.trace_h), _credited(credit, state.trace_x))
         total = jax.tree.map(jnp.add, state.total, update)
         return state._replace(total=total, loss=state.loss + jnp.sum(error**2) / 2)
 
     unlearned = noise.horizon - num_learning
-    state = jax.lax.fori_loop(0, unlearned, move, _at_rest(student, teacher, noise.batch_size, M))
+    state = jax.lax.fori_loop(0, unlearned, move, _untaught(student, task, noise.batch_size, M))
     state = jax.lax.fori_loop(unlearned, noise.horizon, lambda t, s: learn(move(t, s)), state)
     return jax.tree.map(lambda sum_: sum_ / (noise.batch_size * num_learning), (state.total, state.loss))
 
@@ -191,12 +199,16 @@ def _trace_decay(rule: Rule, student: LinearRNN, horizon: int) -> Array:
     """What a trace is multiplied by each step: shape `"1 1"` for a trace a unit, `"hidden 1"` for one a weight."""
     if _lags_within(rule, horizon) == 1 or horizon == 1:
         return jnp.zeros((1, 1), student.W.dtype)  # no second lag: whatever M is, nothing is carried
-    check_online(rule, horizon)
     return rule.propagator(student.W)
 
 
-def check_online(rule: Rule, horizon: int) -> None:
+def check_online(rule: Rule, task: LinearTask, horizon: int) -> None:
     """`ValueError` where a rule has no eligibility trace of a number a unit or a weight."""
+    if passes_plant(rule, task):
+        raise ValueError(
+            f"rule {rule.name!r} carries credit through the plant, which no eligibility trace does; "
+            "use method 'correlation' or 'recorded'"
+        )
     lags = _lags_within(rule, horizon)
     if lags == 1 or horizon == 1:
         return
@@ -209,12 +221,11 @@ def check_online(rule: Rule, horizon: int) -> None:
         )
 
 
-def _at_rest(student: LinearRNN, teacher: LinearRNN, batch_size: int, M: Array) -> _Online:
+def _untaught(student: LinearRNN, task: LinearTask, batch_size: int, M: Array) -> _Online:
     (_, hidden, input), dtype = student.sizes, student.W.dtype
     rows = (batch_size,) if M.shape == (1, 1) else (batch_size, hidden)
     return _Online(
-        h=jnp.zeros((batch_size, hidden), dtype),
-        h_star=jnp.zeros((batch_size, teacher.sizes[1]), dtype),
+        at=_State.at_rest(student, task, batch_size),
         trace_h=jnp.zeros((*rows, hidden), dtype),
         trace_x=jnp.zeros((*rows, input), dtype),
         total=jax.tree.map(jnp.zeros_like, student),
@@ -231,7 +242,36 @@ def _credited(credit: Float[Array, "batch post"], trace: Array) -> Float[Array, 
     return credit.mT @ trace if trace.ndim == 2 else jnp.einsum("na,nab->ab", credit, trace)
 
 
-METHODS: dict[str, Callable[[Rule, LinearRNN, LinearRNN, Noise, str], Sampled]] = {
+# --- student and task, step by step ----------------------------------------------------------------------------------
+
+
+class _State(NamedTuple):
+    """Of the student and of the task, a row a sequence."""
+
+    h: Array
+    s: Array
+
+    @classmethod
+    def at_rest(cls, student: LinearRNN, task: LinearTask, batch_size: int) -> "_State":
+        sizes = len(student.W), len(task.dynamics)
+        return cls(*(jnp.zeros((batch_size, size), student.W.dtype) for size in sizes))
+
+
+def _moved(student: LinearRNN, task: LinearTask, state: _State, noise: Array) -> tuple[_State, Array]:
+    """The next state, and the input that the student heard."""
+    x = task.heard(state.s, noise)
+    h = state.h @ student.W.mT + x @ student.B.mT
+    if task.student_noise is not None:
+        h = h + noise @ task.student_noise.mT
+    output = state.h @ student.A.mT if task.is_closed_loop else state.h[:, :0]
+    return _State(h, task.moved(state.s, noise, output)), x
+
+
+def _error(student: LinearRNN, task: LinearTask, state: _State) -> Array:
+    return state.h @ student.A.mT - state.s @ task.to_target.mT
+
+
+METHODS: dict[str, Callable[[Rule, LinearRNN, LinearTask, Noise, str], Sampled]] = {
     "correlation": correlation_update,
     "recorded": recorded_update,
     "online": online_update,

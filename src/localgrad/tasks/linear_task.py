@@ -1,0 +1,281 @@
+r"""Linear tasks: what a linear system makes a student hear, and what it wants to hear from it.
+
+A task has a state `s`, driven by unit white noise `ξ` and, in a closed loop, by the student's output `y`:
+
+    s_{t+1} = D s_t + N ξ_t + K y_t,   input x_t = X s_t + X₀ ξ_t,   target y*_t = Y s_t,
+
+and it may put noise `N_h ξ_t` on the student's state. A teacher that hears the same white noise as the student is the
+case `D = W*, N = B*, Y = A*` with `x = ξ`; coloured inputs, delay lines, integrators, oscillators and plants that hear
+the output are others (`builders.py`). What is absent is `None`, so the structure of a task can be asked also where its
+numbers are not known yet, inside `jax.jit`.
+
+Limits: linear, Gaussian, stationary. Errors are those of the output, `ε = y − y*`.
+
+Source: docs/theory.md, section 10.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from localgrad.checks import warn_if_cut
+from localgrad.models.linear import LinearRNN, as_float_array
+
+
+class LinearTask(eqx.Module):
+    r"""A linear system that makes inputs and targets: `s' = D s + N ξ + K y`, `x = X s + X₀ ξ`, `y* = Y s`.
+
+    **Arguments:** all dimensionless; `state` is the number of the task's own variables, `noise` that of its independent
+    unit white noises `ξ`.
+
+    - `dynamics`: `D`, shape `"state state"`.
+    - `noise`: `N`, shape `"state noise"`.
+    - `to_input`: `X`, shape `"input state"`; `None` if the state is not part of the input.
+    - `noise_to_input`: `X₀`, shape `"input noise"`; `None` if the noise is not part of the input. With neither, the
+        input is the noise itself, `x = ξ`.
+    - `to_target`: `Y`, shape `"output state"`.
+    - `from_output`: `K`, shape `"state output"`: how the student's output moves the state; `None` in an open loop.
+    - `student_noise`: `N_h`, shape `"hidden noise"`: noise on the state of a student of so many hidden units, or
+        `None`.
+
+    Matrices known to be 0 throughout are kept as `None`, and so are `X = 0, X₀ = I`.
+
+    **Raises:** `ValueError` for what is no matrix of real numbers, for shapes that do not fit together, and for a task
+    without noise, in which nothing ever happens.
+
+    Source: docs/theory.md, section 10.
+
+    >>> task = LinearTask([[0.5]], [[1.0]], None, None, [[2.0]])  # the teacher LinearRNN([[2.0]], [[0.5]], [[1.0]])
+    >>> task.sizes, task.is_white_teacher, task.is_closed_loop
+    ((1, 1, 1), True, False)
+    """
+
+    dynamics: Float[Array, "state state"]
+    noise: Float[Array, "state noise"]
+    to_input: Float[Array, "input state"] | None
+    noise_to_input: Float[Array, "input noise"] | None
+    to_target: Float[Array, "output state"]
+    from_output: Float[Array, "state output"] | None
+    student_noise: Float[Array, "hidden noise"] | None
+
+    def __init__(
+        self,
+        dynamics: Any,
+        noise: Any,
+        to_input: Any,
+        noise_to_input: Any,
+        to_target: Any,
+        from_output: Any = None,
+        student_noise: Any = None,
+    ):
+        given = {
+            "dynamics": dynamics, "noise": noise, "to_input": to_input, "noise_to_input": noise_to_input,
+            "to_target": to_target, "from_output": from_output, "student_noise": student_noise,
+        }  # fmt: skip
+        warn_if_cut("a matrix of the task", *given.values())
+        found = {name: None if x is None else _matrix(x, name) for name, x in given.items()}
+        _check_shapes({name: x.shape for name, x in found.items() if x is not None})
+        _check_noise(found)
+        for name, x in _without_zeros(found).items():
+            setattr(self, name, x)
+
+    @classmethod
+    def of_teacher(cls, teacher: LinearRNN) -> LinearTask:
+        """The task of a teacher that hears the student's white noise; its arrays are taken as they are."""
+        return jax.tree.unflatten(_structure_of_teachers(), (teacher.W, teacher.B, teacher.A))
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """`(output, state, input)`."""
+        output, state = self.to_target.shape[-2:]
+        inputs = next((x.shape[-2] for x in (self.to_input, self.noise_to_input) if x is not None), self.num_noises)
+        return output, state, inputs
+
+    @property
+    def num_noises(self) -> int:
+        """How many independent white noises drive it."""
+        return self.noise.shape[-1]
+
+    @property
+    def hears_noise(self) -> bool:
+        """Whether the input is the noise itself, `x = ξ`."""
+        return self.to_input is None and self.noise_to_input is None
+
+    @property
+    def is_closed_loop(self) -> bool:
+        """Whether the student's output moves the task's state."""
+        return self.from_output is not None
+
+    @property
+    def is_white_teacher(self) -> bool:
+        """Whether it is a teacher that hears the same white noise as the student, and no more."""
+        return self.hears_noise and not self.is_closed_loop and self.student_noise is None
+
+    @property
+    def teacher(self) -> LinearRNN:
+        """The teacher `(Y, D, N)`; `ValueError` where the task is more than a teacher that hears white noise."""
+        if not self.is_white_teacher:
+            raise ValueError(
+                "this task is no teacher that hears the student's white noise, so it has no A, W and B; "
+                "ask for its dynamics, noise and to_target"
+            )
+        return LinearRNN(self.to_target, self.dynamics, self.noise)
+
+    def heard(self, s: Float[Array, "... state"], noise: Float[Array, "... noise"]) -> Float[Array, "... input"]:
+        """The input `x = X s + X₀ ξ` at a state and noise, each a row."""
+        if self.hears_noise:
+            return noise
+        parts = ((s, self.to_input), (noise, self.noise_to_input))
+        return sum(row @ matrix.mT for row, matrix in parts if matrix is not None)
+
+    def moved(
+        self, s: Float[Array, "... state"], noise: Float[Array, "... noise"], y: Float[Array, "... output"]
+    ) -> Float[Array, "... state"]:
+        """The next state `D s + N ξ + K y`, after a student's output `y`; all rows."""
+        own = s @ self.dynamics.mT + noise @ self.noise.mT
+        return own if self.from_output is None else own + y @ self.from_output.mT
+
+    def with_student_noise(self, deviation: Any, hidden: int) -> LinearTask:
+        """The same task with independent white noise on every unit of a student, of this standard deviation.
+
+        **Arguments:** `deviation`: a number, or one a unit; `hidden`: the student's hidden units.
+        """
+        own = np.eye(hidden) * np.asarray(as_float_array(deviation, "deviation"))
+
+        def wider(x: Any, columns: Any) -> Any:
+            return None if x is None else np.concatenate([np.asarray(x), columns], axis=1)
+
+        rows = {name: x.shape[0] for name, x in self._matrices.items() if x is not None}
+        into = np.eye(self.num_noises) if self.hears_noise else self.noise_to_input
+        before = np.zeros((hidden, self.num_noises)) if self.student_noise is None else np.asarray(self.student_noise)
+        return LinearTask(
+            self.dynamics,
+            wider(self.noise, np.zeros((rows["noise"], hidden))),
+            self.to_input,
+            wider(into, np.zeros((self.sizes[2], hidden))),
+            self.to_target,
+            self.from_output,
+            wider(before, own),
+        )
+
+    @property
+    def lettered(self) -> dict[str, Array]:
+        """Its matrices by the letters of the theory; those of a teacher as `A`, `W` and `B`."""
+        letters = {"to_target": "A", "dynamics": "W", "noise": "B"} if self.is_white_teacher else _LETTERS
+        found = ((letter, getattr(self, name)) for name, letter in letters.items())
+        return {letter: x for letter, x in found if x is not None}
+
+    @property
+    def _matrices(self) -> dict[str, Array | None]:
+        return {name: getattr(self, name) for name in LinearTask.__dataclass_fields__}
+
+    def __repr__(self) -> str:
+        if self.dynamics is None or not hasattr(self.dynamics, "shape"):  # a skeleton of JAX's
+            return f"LinearTask({self._matrices})"
+        output, state, inputs = self.sizes
+        loop = "closed" if self.is_closed_loop else "open"
+        return f"LinearTask({output} outputs, {state} state variables, {inputs} inputs, {loop} loop)"
+
+
+def as_task(value: Any) -> LinearTask:
+    """The task that an argument names: itself, or that of a teacher; `ValueError` with the remedy for anything else."""
+    if isinstance(value, LinearTask):
+        return value
+    if isinstance(value, LinearRNN):
+        return LinearTask.of_teacher(value)
+    raise ValueError(
+        f"the teacher is a {type(value).__name__}, not a LinearRNN or a LinearTask; "
+        "the order is rule, student, task"
+    )
+
+
+@cache
+def _structure_of_teachers() -> Any:
+    """The pytree of a task with three matrices only, in the order `D, N, Y`."""
+    return jax.tree.structure(LinearTask([[0.0]], [[1.0]], None, None, [[1.0]]))
+
+
+_LETTERS = {
+    "dynamics": "D", "noise": "N", "to_input": "X", "noise_to_input": "X₀", "to_target": "Y", "from_output": "K",
+    "student_noise": "N_h",
+}  # fmt: skip
+
+
+def _matrix(value: Any, name: str) -> Array:
+    array = as_float_array(value, f"{name} ({_LETTERS[name]}) of the task")
+    if array.ndim < 2:
+        raise ValueError(
+            f"{name} ({_LETTERS[name]}) of the task has shape {array.shape}, but must be a matrix; "
+            "a single number is [[number]]"
+        )
+    return array
+
+
+def _check_shapes(shapes: dict[str, tuple[int, ...]]) -> None:
+    """`ValueError` that names the first two matrices whose sizes disagree, or the first without entries."""
+    known: dict[str, tuple[int, str]] = {}
+    for name, (rows, columns) in _AXES.items():
+        if name not in shapes:
+            continue
+        for axis, size in zip((rows, columns), shapes[name][-2:], strict=True):
+            if size == 0:
+                raise ValueError(f"{name} ({_LETTERS[name]}) of the task has shape {shapes[name]}; give no empty axis")
+            before, where = known.setdefault(axis, (size, name))
+            if before != size:
+                raise ValueError(
+                    f"{name} ({_LETTERS[name]}, {rows} × {columns}) of the task has shape {shapes[name][-2:]}, but "
+                    f"{where} ({_LETTERS[where]}) says there are {before} {_PLURALS[axis]}; the two must agree"
+                )
+
+
+_AXES = {
+    "dynamics": ("state", "state"), "noise": ("state", "noise"), "to_input": ("input", "state"),
+    "noise_to_input": ("input", "noise"), "to_target": ("output", "state"), "from_output": ("state", "output"),
+    "student_noise": ("hidden", "noise"),
+}  # fmt: skip
+_PLURALS = {"state": "state variables", "noise": "noises", "input": "inputs", "output": "outputs", "hidden": "units"}
+
+
+def _check_noise(matrices: dict[str, Array | None]) -> None:
+    """`ValueError` where no noise reaches anything: from rest, all stays 0 for ever."""
+    if all(_is_zero(matrices[name]) for name in ("noise", "noise_to_input", "student_noise")):
+        if matrices["to_input"] is None and matrices["noise_to_input"] is None:
+            return  # the input is the noise
+        raise ValueError(
+            "no noise drives this task (N, X₀ and N_h are 0), so input and target stay 0 and there is nothing to "
+            "learn; give a noise that is not 0"
+        )
+
+
+def _without_zeros(matrices: dict[str, Array | None]) -> dict[str, Array | None]:
+    """With what is known to be 0, and `X = 0, X₀ = I`, as `None`."""
+    found = dict(matrices)
+    for name in ("from_output", "student_noise"):
+        if _is_zero(found[name]):
+            found[name] = None
+    if found["to_input"] is None and found["noise_to_input"] is None:
+        return found
+    if _is_zero(found["to_input"]) and _is_identity(found["noise_to_input"]):
+        found["to_input"] = found["noise_to_input"] = None
+    elif _is_zero(found["to_input"]) and found["noise_to_input"] is not None:
+        found["to_input"] = None
+    elif _is_zero(found["noise_to_input"]):
+        found["noise_to_input"] = None
+    return found
+
+
+def _is_zero(x: Any) -> bool:
+    """Whether a matrix is absent, or known to be 0."""
+    return x is None or (not isinstance(x, jax.core.Tracer) and not np.any(np.asarray(x)))
+
+
+def _is_identity(x: Any) -> bool:
+    if x is None or isinstance(x, jax.core.Tracer) or x.shape[-1] != x.shape[-2]:
+        return False
+    return bool(np.all(np.asarray(x) == np.eye(x.shape[-1])))
