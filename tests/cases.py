@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from oracles import Task
 
 import localgrad as lg
 from localgrad.rules.presets import PRESETS
@@ -209,3 +210,73 @@ BY_ID = {case.id: case for case in CASES}
 # rest of the rules in the slow tier.
 _FEW = ("bptt", "rflo-per-unit", "three-factor", "random-11-lags-None")
 FEW_CASES = [pytest.param(case, id=case.id, marks=[] if case.id in _FEW else pytest.mark.slow) for case in CASES]
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TaskCase:
+    """A task as the library makes it, and its matrices in plain NumPy. Students of `STUDENT`'s sizes fit."""
+
+    id: str
+    task: Callable[[], Any]  # a LinearTask, or a teacher
+    matrices: Task
+
+    def __call__(self) -> Any:
+        return self.task()
+
+
+def _given(id: str, matrices: Task) -> TaskCase:
+    """The case of a task given by its matrices, what is 0 left out where it may be."""
+    D, N, X, X0, Y, K, N_h = matrices
+    maybe = [x if np.any(x) else None for x in (K, N_h)]
+    return TaskCase(id, lambda: lg.LinearTask(D, N, X, X0, Y, *maybe), matrices)
+
+
+def _some(seed: int, *shape: int, scale: float = 1.0) -> np.ndarray:
+    return scale * np.random.default_rng(seed).standard_normal(shape)
+
+
+def _teacher_in_oracle(teacher: Any) -> Task:
+    A, W, B = teacher
+    n, (output, inputs) = len(W), (len(A), B.shape[1])
+    return Task(W, B, np.zeros((inputs, n)), np.eye(inputs), A, np.zeros((n, output)), np.zeros((HIDDEN, inputs)))
+
+
+def _closed(seed: int, strength: float) -> Task:
+    """A task of 5 state variables and 4 noises that hears the student's output, in a loop that is stable."""
+    D = random_matrices(1, TEACHER_HIDDEN, 1, seed, radius=0.5)[1]
+    shapes = ((TEACHER_HIDDEN, 4), (INPUT, TEACHER_HIDDEN), (INPUT, 4), (OUTPUT, TEACHER_HIDDEN))
+    N, X, X0, Y = (_some(seed + i, *shape, scale=0.5) for i, shape in enumerate(shapes, start=1))
+    K = _some(seed + 5, TEACHER_HIDDEN, OUTPUT, scale=strength)
+    return Task(D, N, X, X0, Y, K, _some(seed + 6, HIDDEN, 4, scale=0.3))
+
+
+def _coloured(c: float) -> TaskCase:
+    """Common input `x_t = c x_{t−1} + √(1 − c²) ξ_t` of student and teacher; the state begins with `x_{t−1}`."""
+    A, W, B = TEACHER
+    memory, fresh, none = c * np.eye(INPUT), np.sqrt(1 - c**2) * np.eye(INPUT), np.zeros((INPUT, TEACHER_HIDDEN))
+    size = INPUT + TEACHER_HIDDEN
+    task = Task(
+        np.block([[memory, none], [c * B, W]]),
+        np.concatenate([fresh, np.sqrt(1 - c**2) * B]),
+        np.concatenate([memory, none], axis=1),
+        fresh,
+        np.concatenate([np.zeros((OUTPUT, INPUT)), A], axis=1),
+        np.zeros((size, OUTPUT)),
+        np.zeros((HIDDEN, INPUT)),
+    )
+    return TaskCase("coloured-teacher", lambda: lg.tasks.coloured_teacher(network(TEACHER), c), task)
+
+
+_OPEN = _closed(seed=40, strength=0.0)
+TASKS = [
+    TaskCase("teacher", lambda: network(TEACHER), _teacher_in_oracle(TEACHER)),
+    _coloured(0.5),
+    _given("open-loop", _OPEN),
+    _given("noise-on-the-student", _OPEN._replace(X=0 * _OPEN.X)),
+    _given("closed-loop", _closed(seed=50, strength=0.02)),
+    _given("plant-that-hears-only", _closed(seed=60, strength=0.15)._replace(X=0 * _OPEN.X)),
+]
+TASK_BY_ID = {case.id: case for case in TASKS}

@@ -1,3 +1,4 @@
+from . import tasks as tasks
 from .diagnostics.alignment import alignment as alignment
 from .diagnostics.alignment import effective_modes as effective_modes
 from .diagnostics.comparison import compare_updates as compare_updates
@@ -61,6 +62,7 @@ from .rules.shipped import Mask as Mask
 from .rules.shipped import SignSymmetric as SignSymmetric
 from .rules.shipped import WeightMirror as WeightMirror
 from .rules.terms import Term as Term
+from .tasks.linear_task import LinearTask as LinearTask
 from .tasks.teachers import aligned_modes as aligned_modes
 from .tasks.teachers import connectome as connectome
 from .tasks.teachers import load_teacher as load_teacher

@@ -124,7 +124,7 @@ def describe_run(run: TrainingRun) -> dict[str, Any]:
     rows = zip(run.outcome, initial, run.final_loss, run.diverged_at, strict=True)
     return {
         "rule": trainer.rule.describe(),
-        "teacher_sizes": dict(zip(names, trainer.teacher.sizes, strict=True)),
+        "teacher_sizes": dict(zip(names, trainer.task.sizes, strict=True)),
         "student_sizes": dict(zip(names, run.initial.sizes, strict=True)),
         "num_steps": run.loss.shape[-1],
         "learning_rate": float(trainer.learning_rate),

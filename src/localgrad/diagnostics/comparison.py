@@ -1,7 +1,7 @@
 r"""Rules compared on one path: what each would do where a network is, and how that differs from the gradient.
 
 At every network of a batch (the snapshots of one learning curve, say, whoever made it) each rule's exact expected
-update `Δ` is compared with BPTT's, `∇`, which is the gradient of the loss:
+update `Δ` is compared with BPTT's, `∇`, which is the gradient of the loss (in a closed loop BPTT through the plant):
 
     cosine = ⟨Δ, ∇⟩/(‖Δ‖‖∇‖),   size ratio = ‖Δ‖/‖∇‖.
 
@@ -26,6 +26,7 @@ from localgrad.models.linear import LinearRNN
 from localgrad.rules.compiled import in_compiled_form
 from localgrad.rules.presets import BPTT
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask, as_task
 from localgrad.updates.exact import exact_update
 from localgrad.updates.horizon import Horizon, Loss
 from localgrad.updates.problem import check_rule
@@ -58,7 +59,7 @@ class UpdateComparison(NamedTuple):
 def compare_updates(
     rules: Sequence[Rule],
     networks: LinearRNN,
-    teacher: LinearRNN,
+    task: LinearRNN | LinearTask,
     *,
     horizon: int | None = None,
     loss: Loss = "final",
@@ -71,7 +72,7 @@ def compare_updates(
 
     - `rules`: at least one; a fixed feedback of shape `"output hidden"` serves all networks.
     - `networks`: a `LinearRNN` with any leading axes, the same for `A`, `W` and `B`.
-    - `teacher`, `horizon`, `loss`: as in `expected_update`.
+    - `task`, `horizon`, `loss`: as in `expected_update`.
 
     **Returns:** an `UpdateComparison`.
 
@@ -87,18 +88,18 @@ def compare_updates(
     [1.0, -1.0]
     """
     _check_batch(rules, networks)
-    over = Horizon.of(horizon, loss)
+    over, task = Horizon.of(horizon, loss), as_task(task)
     leading = networks.W.shape[:-2]
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[-2:]), networks)
 
     def parts(rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All parameters, `W` and `B` of the updates, each as rows "... parameters"."""
-        found = _updates(in_compiled_form(rule, *networks.A.shape[-2:]), batch, teacher, over)
+        found = _updates(in_compiled_form(rule, *networks.A.shape[-2:]), batch, task, over)
         A, W, B = (np.asarray(x, dtype=np.float64).reshape(*leading, -1) for x in found.matrices)
-        _explain_missing(np.isnan(W[..., 0]), rule, networks, teacher, over)
+        _explain_missing(np.isnan(W[..., 0]), rule, networks, task, over)
         return np.concatenate([A, W, B], axis=-1), W, B
 
-    gradient = parts(BPTT())
+    gradient = parts(BPTT(through_plant=task.is_closed_loop))
     updates = [parts(rule) for rule in rules]
     whole, W, B = (
         _agreement(np.stack(part), reference)
@@ -108,8 +109,8 @@ def compare_updates(
 
 
 @eqx.filter_jit
-def _updates(rule: Rule, batch: LinearRNN, teacher: LinearRNN, horizon: Horizon) -> LinearRNN:
-    return jax.vmap(lambda network: exact_update(rule, network, teacher, horizon))(batch)
+def _updates(rule: Rule, batch: LinearRNN, task: LinearTask, horizon: Horizon) -> LinearRNN:
+    return jax.vmap(lambda network: exact_update(rule, network, task, horizon))(batch)
 
 
 def _agreement(update: np.ndarray, gradient: np.ndarray) -> Agreement:
@@ -130,16 +131,14 @@ def _check_batch(rules: Any, networks: Any) -> None:
         check_rule(rule, networks)
 
 
-def _explain_missing(
-    missing: np.ndarray, rule: Rule, networks: LinearRNN, teacher: LinearRNN, horizon: Horizon
-) -> None:
+def _explain_missing(missing: np.ndarray, rule: Rule, networks: LinearRNN, task: LinearTask, horizon: Horizon) -> None:
     """Raise the `ValueError` that names the first network without an update, and says why it has none."""
     if not missing.any():
         return
     index = tuple(int(i) for i in np.argwhere(missing)[0])
     reason = "its update cannot be computed in this floating-point precision"
     try:
-        exact_update(rule, jax.tree.map(lambda x: x[index], networks), teacher, horizon)
+        exact_update(rule, jax.tree.map(lambda x: x[index], networks), task, horizon)
     except ValueError as error:
         reason = str(error)
     where = f"the network at index {index} of the batch: " if index else ""

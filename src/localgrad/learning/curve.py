@@ -15,6 +15,7 @@ from localgrad.learning.methods import Flow, Steps
 from localgrad.models.linear import LinearRNN, conserved_quantity
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask
 from localgrad.updates.horizon import Horizon
 
 
@@ -22,8 +23,8 @@ from localgrad.updates.horizon import Horizon
 class LearningCurve:
     """How a network learned. Shapes are of one run; in a batch, everything has one leading axis `"seeds"` more.
 
-    - `rule`, `teacher`, `over` (the `Horizon`: steps and loss), `method` (a `Flow` or `Steps`), `duration`,
-        `tolerance`: the problem.
+    - `rule`, `task` (a `LinearTask`; `teacher`, where it is one), `over` (the `Horizon`: steps and loss), `method` (a
+        `Flow` or `Steps`), `duration`, `tolerance`: the problem.
     - `time`, `loss`: learning time and exact expected loss at every step of the integrator, shape `"points"`; a
         diverged run may end on an infinite loss. In a batch a run that ended before the longest repeats its last point.
     - `silent_loss`: the loss of a student without output, the unit in which losses are told.
@@ -35,7 +36,7 @@ class LearningCurve:
     """
 
     rule: Rule
-    teacher: LinearRNN
+    task: LinearTask
     over: Horizon
     method: Flow | Steps
     duration: float
@@ -69,6 +70,11 @@ class LearningCurve:
             f"  {outcomes} at learning time {self.time[..., -1].max():.4g} of {self.duration:.4g}\n"
             f"  loss {losses} of a silent student's"
         )
+
+    @property
+    def teacher(self) -> LinearRNN:
+        """The teacher; `ValueError` where the task is more than a teacher that hears white noise."""
+        return self.task.teacher
 
     @property
     def _over(self) -> str:

@@ -5,8 +5,8 @@ rule itself, not the noise of its samples. With a learning rate the same flow is
 `θ ← θ − η Δθ`, as a program would.
 
 Flows of networks are stiff but only mildly so; the default method is made for that (`solvers/stabilized.py`). Limits:
-dense networks; an infinite horizon ends where `ρ(W)`, or `ρ(M)` times the larger of `ρ(W)` and `ρ(W*)`, reaches 1; that
-is a result (`DIVERGED`), not an error. The compiled program is in `integration.py`.
+dense networks; an infinite horizon ends where the reach of the sums (`updates/existence.py`), such as `ρ(W)`, becomes
+1; that is a result (`DIVERGED`), not an error. The compiled program is in `integration.py`.
 
 Source: docs/theory.md, sections 3, 8 and 9.
 """
@@ -26,6 +26,7 @@ from localgrad.learning.methods import Flow, Steps, as_method
 from localgrad.models.linear import LinearRNN, spectral_radius
 from localgrad.outcomes import CONVERGED_LOSS, Outcome
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask, as_task
 from localgrad.updates.exact import silent_loss
 from localgrad.updates.existence import check_update
 from localgrad.updates.horizon import Horizon, Loss
@@ -39,7 +40,7 @@ _MOST_STEPS = 10**7
 def learn(
     rule: Rule,
     student: LinearRNN,
-    teacher: LinearRNN,
+    task: LinearRNN | LinearTask,
     *,
     duration: float,
     horizon: int | None = None,
@@ -52,7 +53,7 @@ def learn(
 
     **Arguments:**
 
-    - `rule`, `student`, `teacher`, `horizon`, `loss`: as in `expected_update`. A student with one leading axis
+    - `rule`, `student`, `task`, `horizon`, `loss`: as in `expected_update`. A student with one leading axis
         `"seeds"` is a batch; the rule's feedback may then have that axis too.
     - `duration`: learning time (learning rate × steps), positive.
     - `method`: `Flow(...)` for the flow with a solver and its tolerances, or `Steps(learning_rate)` for discrete steps
@@ -62,7 +63,8 @@ def learn(
     - `tolerance`: loss, relative to that of a silent student, at which learning has converged; 0 for never.
 
     **Returns:** a `LearningCurve`. Outcomes: `CONVERGED` (loss within `tolerance`); `DIVERGED` (`ρ(W)`, or the
-    propagator's radius times it, reaches 1; for a finite horizon, a loss a million times that of a silent student);
+    propagator's radius times it, reaches 1, in a closed loop that of student and task together; for a finite horizon,
+    a loss a million times that of a silent student);
     `STALLED` (the flow has come to rest at a higher loss; for a student with fewer hidden units than its teacher has
     modes this is the best it can do, an H2-optimal reduction where the rule is BPTT); `UNFINISHED`. A feedback that
     learns (`Term`) moves along with the weights.
@@ -82,16 +84,18 @@ def learn(
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must lie in [0, 1), relative to a silent student's loss; got {tolerance!r}")
     over, students = Horizon.of(horizon, loss), _as_batch(student)
-    _check_networks(rule, students, teacher, over)
-    silent = silent_loss(teacher, over)
+    given = as_task(task)
+    _check_networks(rule, students, given, over)
+    silent = silent_loss(given, over)
     times = _snapshot_times(save_at, duration)
-    dtype = jnp.result_type(*students.matrices, *teacher.matrices)  # time too, or diffrax would widen the weights
+    dtype = jnp.result_type(*students.matrices, *jax.tree.leaves(given))  # time too, or diffrax would widen the weights
     rate, rtol, atol = (how.learning_rate, 1.0, 1.0) if isinstance(how, Steps) else (0.0, how.rtol, how.atol)
-    numbers = Scales(silent, spectral_radius(teacher.W), duration, rate, tolerance, rtol, atol)
-    students, given, scales, at = jax.tree.map(lambda x: np.asarray(x, dtype), (students, teacher, numbers, times))
-    run = integrate_all(rule, students, given, scales, at, _settings(how, over, duration))
+    alone = 0.0 if given.is_closed_loop else spectral_radius(given.dynamics)
+    numbers = Scales(silent, alone, duration, rate, tolerance, rtol, atol)
+    students, cast, scales, at = jax.tree.map(lambda x: np.asarray(x, dtype), (students, given, numbers, times))
+    run = integrate_all(rule, students, cast, scales, at, _settings(how, over, duration))
     problem = {"over": over, "method": how, "duration": float(duration), "tolerance": float(tolerance)}
-    return _as_curve(rule, student, teacher, times, run, silent_loss=float(silent), **problem)
+    return _as_curve(rule, student, given, times, run, silent_loss=float(silent), **problem)
 
 
 def _settings(method: Flow | Steps, over: Horizon, duration: float) -> Settings:
@@ -114,7 +118,7 @@ def _settings(method: Flow | Steps, over: Horizon, duration: float) -> Settings:
 
 
 def _as_curve(
-    rule: Rule, student: LinearRNN, teacher: LinearRNN, times: np.ndarray, run: Any, **problem: Any
+    rule: Rule, student: LinearRNN, task: LinearTask, times: np.ndarray, run: Any, **problem: Any
 ) -> LearningCurve:
     count = np.isfinite(run.time).sum(axis=-1)  # of points; at least the first
     points = np.minimum(np.arange(count.max()), count[:, None] - 1)
@@ -135,7 +139,7 @@ def _as_curve(
         found["outcome"] = Outcome(int(found["outcome"]))
     final_rule = rule.at(final_state)
     return LearningCurve(
-        rule=rule, teacher=teacher, initial=student, snapshot_times=times, final_rule=final_rule, **found, **problem
+        rule=rule, task=task, initial=student, snapshot_times=times, final_rule=final_rule, **found, **problem
     )
 
 
@@ -152,13 +156,13 @@ def _snapshot_times(save_at: Any, duration: float) -> np.ndarray:
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
-def _check_networks(rule: Rule, students: LinearRNN, teacher: LinearRNN, horizon: Horizon) -> None:
+def _check_networks(rule: Rule, students: LinearRNN, task: LinearTask, horizon: Horizon) -> None:
     check_kind("rule", rule, Rule)
     if rule.num_seeds not in (None, len(students.W)):
         raise ValueError(f"feedback has {rule.num_seeds} matrices, one a seed, for {len(students.W)} student(s)")
     for seed in range(len(students.W)):
         try:
-            check_update(*of_seed(rule, students, seed), teacher, horizon)
+            check_update(*of_seed(rule, students, seed), task, horizon)
         except ValueError as error:
             raise error if len(students.W) == 1 else ValueError(f"seed {seed}: {error}") from None
 

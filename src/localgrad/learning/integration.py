@@ -1,6 +1,6 @@
 r"""One compiled program that integrates a learning flow, and the limits at which it stops.
 
-    dθ/dk = −Δθ   until   loss ≤ tolerance,   ρ(W) → 1 or ρ(M) max(ρ(W), ρ(W*)) → 1,   or time is up
+    dθ/dk = −Δθ   until   loss ≤ tolerance,   the reach → 1 (`updates/existence.py`),   or time is up
 
 The integrators are diffrax's and our stabilised one (`solvers/stabilized.py`), the loop is in `solvers/stepping.py`.
 What shapes the program is in `Settings`, what does not in `Scales`; where networks are small, all rules share one
@@ -30,6 +30,7 @@ from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import DIVERGED_LOSS, STALLED_SPEED, Outcome, divergence_gap
 from localgrad.rules.compiled import in_compiled_form
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask
 from localgrad.updates.exact import exact_loss, exact_update
 from localgrad.updates.existence import estimated_reach
 from localgrad.updates.horizon import Horizon
@@ -41,13 +42,14 @@ class Settings(NamedTuple):
     horizon: Horizon
     method: str  # a solver of `methods.Flow`, or "steps"
     max_steps: int
+    scaled: bool = False  # whether the weights are so large or small that sums must be scaled
 
 
 class Scales(NamedTuple):
     """What does not."""
 
     silent_loss: Any
-    teacher_radius: Any  # ρ(W*)
+    task_radius: Any  # ρ(D), of a teacher ρ(W*); 0 in a closed loop, where it says nothing alone
     duration: Any
     learning_rate: Any
     tolerance: Any
@@ -69,7 +71,7 @@ class Run(NamedTuple):
 
 
 def integrate_all(
-    rule: Rule, students: LinearRNN, teacher: LinearRNN, scales: Scales, times: Array, settings: Settings
+    rule: Rule, students: LinearRNN, task: LinearTask, scales: Scales, times: Array, settings: Settings
 ) -> Run:
     """The runs of a batch, side by side in threads: each takes the steps it needs, which `vmap` would not allow."""
     output, hidden = students.A.shape[-2:]
@@ -80,7 +82,7 @@ def integrate_all(
     def run(seed: int) -> Run:
         own, student = of_seed(rule, students, seed)
         with jax.enable_x64(x64):
-            found = _compiled(in_compiled_form(own, output, hidden), student, teacher, scales, times, settings)
+            found = _compiled(in_compiled_form(own, output, hidden), student, task, scales, times, settings)
             return jax.tree.map(np.asarray, found)
 
     first = run(0)  # compiles
@@ -90,7 +92,7 @@ def integrate_all(
 
 
 def _integrate(
-    rule: Rule, student: LinearRNN, teacher: LinearRNN, scales: Scales, times: Array, settings: Settings
+    rule: Rule, student: LinearRNN, task: LinearTask, scales: Scales, times: Array, settings: Settings
 ) -> Run:
     # All that learns as one vector, since what is done to three matrices is also compiled three times: the network, and
     # what of the rule has dynamics of its own.
@@ -100,14 +102,14 @@ def _integrate(
     @jax.jit  # a compiled part of the compiled program, which is traced once however often it is called
     def update_of(weights: Array) -> Array:
         network, state = parts_of(weights)
-        update = exact_update(rule.at(state), network, teacher, settings.horizon)
+        update = exact_update(rule.at(state), network, task, settings.horizon, scaled=settings.scaled)
         return ravel_pytree((update, rule.at(state).state_update(network.A, update.A)))[0]
 
     solver, controller, first_step = _solver(settings, scales)
-    gap = divergence_gap(scales.teacher_radius, _reach(rule, student, scales))
+    gap = divergence_gap(scales.task_radius, _reach(rule, student, task, scales))
     path = integrate(
         lambda weights: -update_of(weights),
-        lambda weights: _observe(rule, parts_of(weights)[0], teacher, scales, settings, gap),
+        lambda weights: _observe(rule, parts_of(weights)[0], task, scales, settings, gap),
         start,
         solver,
         controller,
@@ -126,20 +128,20 @@ def _integrate(
 _compiled = eqx.filter_jit(_integrate)
 
 
-def _reach(rule: Rule, network: LinearRNN, scales: Scales) -> Array:
-    return jnp.minimum(estimated_reach(rule, network.W, scales.teacher_radius), 1.0)
+def _reach(rule: Rule, network: LinearRNN, task: LinearTask, scales: Scales) -> Array:
+    return jnp.minimum(estimated_reach(rule, network, task, scales.task_radius), 1.0)
 
 
 def _observe(
-    rule: Rule, network: LinearRNN, teacher: LinearRNN, scales: Scales, settings: Settings, gap: Array
+    rule: Rule, network: LinearRNN, task: LinearTask, scales: Scales, settings: Settings, gap: Array
 ) -> tuple[Array, Array]:
     """The loss of a run that is here, and its `Outcome` as a number."""
-    loss = exact_loss(network, teacher, settings.horizon)
+    loss = exact_loss(network, task, settings.horizon, scaled=settings.scaled)
     # Not "loss > limit": a NaN must not pass for a number within limits.
     if not settings.horizon.is_infinite:
         exists = loss <= DIVERGED_LOSS * scales.silent_loss
     else:
-        exists = _reach(rule, network, scales) < 1 - gap
+        exists = _reach(rule, network, task, scales) < 1 - gap
     # At a limit of 0, for "never", rounding may still take the loss there or below.
     converged = exists & (scales.tolerance > 0) & (loss <= scales.tolerance * scales.silent_loss)
     ended = jnp.where(converged, int(Outcome.CONVERGED), int(Outcome.DIVERGED))

@@ -12,13 +12,14 @@ from localgrad.learning.trainer import Trainer
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask
 
 
 @dataclass(frozen=True)
 class TrainingRun:
     """A run of sampled training. Shapes are of one student; a batch has one leading axis `"seeds"` more throughout.
 
-    - `trainer`: rule, teacher and settings.
+    - `trainer`: rule, task and settings.
     - `initial`, `final`: the students at both ends; one that diverged is the last with finite weights.
     - `final_rule`: the rule at the end, whose feedback may have learned.
     - `loss`: of each step's batch, before the step, shape `"steps"`; from divergence on `trainer.loss_limit`.
@@ -63,9 +64,14 @@ class TrainingRun:
         return self.trainer.rule
 
     @property
+    def task(self) -> LinearTask:
+        """The task."""
+        return self.trainer.task
+
+    @property
     def teacher(self) -> LinearRNN:
-        """The teacher."""
-        return self.trainer.teacher
+        """The teacher; `ValueError` where the task is more than a teacher that hears white noise."""
+        return self.task.teacher
 
     @property
     def silent_loss(self) -> float:

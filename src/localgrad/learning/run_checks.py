@@ -18,7 +18,7 @@ from localgrad.learning.result import TrainingRun
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
-from localgrad.updates.problem import check_problem
+from localgrad.updates.problem import check_problem, named
 
 _REAL, _WHOLE = "f", "iu"
 
@@ -39,11 +39,11 @@ def check_run(run: LearningCurve | TrainingRun) -> None:
 
 
 def _check_networks(run: Any, seeds: tuple[int, ...]) -> None:
-    check_finite("teacher", run.teacher)
+    check_finite(named(run.task), run.task)
     check_finite("student", run.initial)
     first = jax.tree.map(lambda x: x[0], run.initial) if seeds else run.initial
     # Of shapes alone, in a precision that is never cut: to load a run is not to compute with it.
-    check_problem(*jax.tree.map(lambda x: np.zeros(x.shape, np.float32), (first, run.teacher)))
+    check_problem(*jax.tree.map(lambda x: np.zeros(x.shape, np.float32), (first, run.task)))
     _check_network("final networks", run.final, run.initial, seeds)
     if run.rule.num_seeds not in (None, *seeds):
         raise ValueError(f"its rule has arrays for {run.rule.num_seeds} seeds, its students leading axes {seeds}")

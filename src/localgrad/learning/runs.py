@@ -33,6 +33,7 @@ from localgrad.rules import shipped
 from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.rule import Rule
 from localgrad.rules.terms import Term
+from localgrad.tasks.linear_task import LETTERS, LinearTask
 from localgrad.updates.horizon import Horizon
 
 FORMAT = 1
@@ -59,7 +60,7 @@ def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None
     arrays, words = _of_curve(run) if isinstance(run, LearningCurve) else _of_training(run)
     words |= {"format": FORMAT, "localgrad": version("localgrad"), "rule": _words_of_rule(run.rule)}
     arrays |= _of_rule(run.rule) | _of_network("", _without_lone_seed(run.final))
-    arrays |= _of_network("teacher.", run.teacher) | _of_network("initial.", run.initial)
+    arrays |= _of_task(run.task) | _of_network("initial.", run.initial)
     with write_atomically(Path(path)) as stream:
         plain = {name: np.asarray(value) for name, value in arrays.items()}
         np.savez(stream, allow_pickle=False, description=np.array(json.dumps(words)), **plain)
@@ -85,10 +86,9 @@ def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None) -> Learn
         arrays = read_arrays(Path(path))
         words = _description(arrays)
         found = _rule(arrays, words["rule"]) if rule is None else _given(rule, arrays, words["rule"])
-        networks = {name: _network(arrays, prefix) for name, prefix in
-                    (("final", ""), ("teacher", "teacher."), ("initial", "initial."))}  # fmt: skip
-        networks["final"] = _like(networks["final"], networks["initial"])
-        run = (_curve if words["kind"] == "curve" else _training)(arrays, words, found, networks)
+        final, initial = _network(arrays, ""), _network(arrays, "initial.")
+        problem = {"task": _task(arrays), "initial": initial, "final": _like(final, initial)}
+        run = (_curve if words["kind"] == "curve" else _training)(arrays, words, found, problem)
         check_run(run)
         return run
     except _DAMAGED as error:
@@ -124,11 +124,11 @@ def _of_curve(run: LearningCurve) -> tuple[Arrays, dict[str, Any]]:
     return arrays, words | {name: getattr(run, name) for name in ("duration", "tolerance", "silent_loss")}
 
 
-def _curve(arrays: Arrays, words: dict[str, Any], rule: Rule, networks: dict[str, LinearRNN]) -> LearningCurve:
+def _curve(arrays: Arrays, words: dict[str, Any], rule: Rule, problem: dict[str, Any]) -> LearningCurve:
     how = dict(words["method"])
     method = (Steps if how.pop("kind") == "steps" else Flow)(**how)
     outcome = arrays["outcome"]
-    fields: dict[str, Any] = networks | {name: arrays[name] for name in ("time", "loss", "snapshot_times", "steps")}
+    fields: dict[str, Any] = problem | {name: arrays[name] for name in ("time", "loss", "snapshot_times", "steps")}
     fields |= {name: float(words[name]) for name in ("duration", "tolerance", "silent_loss")}
     return LearningCurve(
         rule=rule,
@@ -153,10 +153,9 @@ def _of_training(run: TrainingRun) -> tuple[Arrays, dict[str, Any]]:
     return arrays, {"kind": "training", "learning_rate": float(trainer.learning_rate), "trainer": words}
 
 
-def _training(arrays: Arrays, words: dict[str, Any], rule: Rule, networks: dict[str, LinearRNN]) -> TrainingRun:
-    teacher = networks.pop("teacher")
-    trainer = Trainer(rule, teacher, learning_rate=words["learning_rate"], **words["trainer"])
-    found: dict[str, Any] = networks | {name: arrays[name] for name in _OF_TRAINING}
+def _training(arrays: Arrays, words: dict[str, Any], rule: Rule, problem: dict[str, Any]) -> TrainingRun:
+    trainer = Trainer(rule, problem.pop("task"), learning_rate=words["learning_rate"], **words["trainer"])
+    found: dict[str, Any] = problem | {name: arrays[name] for name in _OF_TRAINING}
     if found["outcome"].ndim == 0:
         found["outcome"] = Outcome(int(found["outcome"]))
     state = tuple(arrays[f"final_state.{i}"] for i in range(len(rule.state)))
@@ -173,6 +172,18 @@ def _of_network(prefix: str, network: LinearRNN) -> Arrays:
 
 def _network(arrays: Arrays, prefix: str) -> LinearRNN:
     return LinearRNN(*(arrays[prefix + letter] for letter in "AWB"))
+
+
+def _of_task(task: LinearTask) -> Arrays:
+    """A teacher as a network, `teacher.A`; any other task by the letters of the theory, `task.D`."""
+    who = "teacher" if task.is_white_teacher else "task"
+    return {f"{who}.{letter}": np.asarray(x) for letter, x in task.lettered.items()}
+
+
+def _task(arrays: Arrays) -> LinearTask:
+    if "teacher.W" in arrays:
+        return LinearTask.of_teacher(_network(arrays, "teacher."))
+    return LinearTask(**{name: arrays.get(f"task.{letter}") for name, letter in LETTERS.items()})
 
 
 def _without_lone_seed(network: LinearRNN) -> LinearRNN:
@@ -194,7 +205,8 @@ _SHIPPED = {
 
 def _words_of_rule(rule: Rule) -> dict[str, Any]:
     terms = {part: [type(term).__name__ for term in getattr(rule, part).terms] for part in _PARTS}
-    return {"name": rule.name, "key": rule.key, "lags": rule.lags, "terms": terms, "description": rule.describe()}
+    return {"name": rule.name, "key": rule.key, "lags": rule.lags, "through_plant": rule.through_plant,
+            "terms": terms, "description": rule.describe()}  # fmt: skip
 
 
 def _of_rule(rule: Rule) -> Arrays:
@@ -221,7 +233,8 @@ def _rule(arrays: Arrays, words: dict[str, Any]) -> Rule:
     feedback, propagator = Feedback(**part("feedback")), Propagator(**part("propagator"))
     if not all(isinstance(words[name], str) for name in ("name", "key")):
         raise ValueError("the name and key of its rule are no words; save the run again")
-    return Rule(feedback, propagator, words["lags"], name=words["name"], key=words["key"])
+    own = {"through_plant": words.get("through_plant", False), "name": words["name"], "key": words["key"]}
+    return Rule(feedback, propagator, words["lags"], **own)
 
 
 def _given(rule: Rule, arrays: Arrays, words: dict[str, Any]) -> Rule:

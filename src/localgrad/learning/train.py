@@ -26,6 +26,7 @@ from localgrad.learning.training_loop import RunningTraining, exact_loss
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask
 from localgrad.updates.horizon import Loss
 
 
@@ -33,7 +34,7 @@ from localgrad.updates.horizon import Loss
 def train(
     rule: Rule,
     student: LinearRNN,
-    teacher: LinearRNN,
+    task: LinearRNN | LinearTask,
     *,
     key: PRNGKeyArray,
     learning_rate: float,
@@ -48,13 +49,13 @@ def train(
     save_every: int | None = None,
     progress: bool = False,
 ) -> TrainingRun:
-    r"""Train a student, or a batch of them, on a teacher with sampled updates.
+    r"""Train a student, or a batch of them, on a task with sampled updates.
 
     **Arguments:**
 
     - `rule`: feedback of shape `"output hidden"`, or `"seeds output hidden"` for one a seed.
     - `student`: a `LinearRNN`, or a batch of them, with one leading axis `"seeds"`. Its precision is the run's.
-    - `teacher`, `learning_rate`, `batch_size`, `horizon`, `loss`, `method`: see `Trainer`.
+    - `task`, `learning_rate`, `batch_size`, `horizon`, `loss`, `method`: see `Trainer`.
     - `key`: a JAX random key; in a batch it is split, one a seed.
     - `num_steps`: at least 1.
     - `target_loss`: exact expected loss, relative to that of a silent student, that counts as converged; positive.
@@ -84,7 +85,7 @@ def train(
     if target_loss is not None and not 0 < target_loss < np.inf:
         raise ValueError(f"target_loss must be a positive finite number, or None; got {target_loss!r}")
     trainer = Trainer(
-        rule, teacher, learning_rate=learning_rate, batch_size=batch_size, horizon=horizon, loss=loss, method=method
+        rule, task, learning_rate=learning_rate, batch_size=batch_size, horizon=horizon, loss=loss, method=method
     )
     run = RunningTraining(trainer, student, key, num_steps, save_every)
     with ExitStack() as held:

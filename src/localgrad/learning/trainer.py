@@ -1,16 +1,16 @@
-r"""Sampled training: `θ ← θ − η Δθ̂` with the update of a fresh batch of white-noise sequences each step.
+r"""Sampled training: `θ ← θ − η Δθ̂` with the update of a fresh batch of noisy sequences each step.
 
-A `Trainer` holds what does not change (rule, teacher, settings) and moves a `TrainingState` on by one step:
+A `Trainer` holds what does not change (rule, task, settings) and moves a `TrainingState` on by one step:
 
-    trainer = Trainer(rule, teacher, learning_rate=0.01, batch_size=64, horizon=100)
+    trainer = Trainer(rule, task, learning_rate=0.01, batch_size=64, horizon=100)
     state = trainer.init(student)
     state, info = trainer.step(key, state)
 
 `step` and `update` are compiled, and map over seeds with `jax.vmap`; `train.py` makes whole runs of them. The three
 methods to compute an update are in `updates/sampled.py`; they agree to rounding.
 
-All is computed in the student's precision. A finite horizon needs no stability: `ρ(W), ρ(W*) ≥ 1` are allowed as long
-as nothing overflows.
+All is computed in the student's precision. A finite horizon needs no stability: spectral radii of 1 and more are
+allowed as long as nothing overflows.
 
 Source: docs/theory.md, section 9 (sampling).
 """
@@ -30,6 +30,7 @@ from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import DIVERGED_LOSS
 from localgrad.rules.compiled import with_arrays
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask, as_task
 from localgrad.updates.exact import exact_update, silent_loss
 from localgrad.updates.horizon import Horizon, Loss
 from localgrad.updates.sampled import METHODS, Noise, check_online
@@ -59,12 +60,13 @@ class TrainingInfo(NamedTuple):
 
 
 class Trainer(eqx.Module):
-    r"""Sampled training of a student on a teacher, step by step.
+    r"""Sampled training of a student on a task, step by step.
 
     **Arguments:**
 
     - `rule`: feedback of shape `"output hidden"`.
-    - `teacher`: a `LinearRNN`; stable or not, as long as its output stays finite within the horizon.
+    - `task`: a `LinearTask`, or a `LinearRNN` as teacher; stable or not, as long as its target stays finite within the
+        horizon.
     - `learning_rate`: `η > 0`, dimensionless.
     - `batch_size`: sequences in a batch, at least 1.
     - `horizon`: steps `T` in a sequence, at least 1.
@@ -72,13 +74,13 @@ class Trainer(eqx.Module):
     - `method`: `"correlation"` (the fastest), `"recorded"` or `"online"` (memory independent of the horizon; scalar and
         diagonal propagators, or one lag). They agree to rounding.
 
-    **Raises:** `ValueError` for values outside these ranges, a teacher that is not finite, overflows or is silent.
+    **Raises:** `ValueError` for values outside these ranges, a task that is not finite, overflows or is silent.
 
     Source: docs/theory.md, section 9 (sampling).
     """
 
     rule: Rule
-    teacher: LinearRNN
+    task: LinearTask
     learning_rate: Float[Array, ""]
     silent_loss: Float[Array, ""]
     batch_size: int = eqx.field(static=True)
@@ -89,7 +91,7 @@ class Trainer(eqx.Module):
     def __init__(
         self,
         rule: Rule,
-        teacher: LinearRNN,
+        task: LinearRNN | LinearTask,
         *,
         learning_rate: Any,
         batch_size: int,
@@ -98,24 +100,24 @@ class Trainer(eqx.Module):
         method: str = "correlation",
     ):
         check_kind("rule", rule, Rule)
-        check_kind("teacher", teacher, LinearRNN)
+        task = as_task(task)
         check_count("batch_size", batch_size)
         check_count("horizon", horizon)
         check_positive("learning_rate", learning_rate)
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
         # A decay that is a Python number would else be compiled in.
-        self.rule, self.teacher, self.learning_rate = with_arrays(rule), teacher, jnp.asarray(learning_rate, float)
+        self.rule, self.task, self.learning_rate = with_arrays(rule), task, jnp.asarray(learning_rate, float)
         self.batch_size, self.horizon, self.loss, self.method = int(batch_size), int(horizon), loss, method
-        self.silent_loss = silent_loss(teacher, Horizon.of(horizon, loss))
+        self.silent_loss = silent_loss(task, Horizon.of(horizon, loss))
         if method == "online":
-            check_online(rule, horizon)
+            check_online(rule, task, horizon)
 
     def init(self, student: LinearRNN) -> TrainingState:
-        """The state before the first step; `ValueError` where the student does not fit rule and teacher."""
+        """The state before the first step; `ValueError` where the student does not fit rule and task."""
         check_kind("student", student, LinearRNN)
         # Its checks, on shapes alone.
-        jax.eval_shape(lambda s: exact_update(self.rule, s, self.teacher, Horizon.of(self.horizon, self.loss)), student)
+        jax.eval_shape(lambda s: exact_update(self.rule, s, self.task, Horizon.of(self.horizon, self.loss)), student)
         check_finite("student", student)
         check_finite("rule", self.rule)
         state = jax.tree.map(lambda x: jnp.asarray(x, student.W.dtype), self.rule.state)
@@ -130,10 +132,10 @@ class Trainer(eqx.Module):
 
         `rule_state`: the state of a rule that learns, by default the one it was given with.
         """
-        rule, teacher = _in_precision_of(student, (self.rule, self.teacher))
+        rule, task = _in_precision_of(student, (self.rule, self.task))
         rule = rule if rule_state is None else rule.at(rule_state)
         noise = Noise(key, self.horizon, self.batch_size)
-        return METHODS[self.method](rule, student, teacher, noise, self.loss)
+        return METHODS[self.method](rule, student, task, noise, self.loss)
 
     @eqx.filter_jit
     @in_standard_promotion

@@ -76,16 +76,20 @@ class RunningTraining:
     def settings(self) -> dict[str, np.ndarray]:
         """What defines the run, step by step: all of it must be the same for a run to go on."""
         trainer = eqx.tree_at(lambda t: t.silent_loss, self.trainer, None)  # follows from the others
-        rule, teacher = trainer.rule, trainer.teacher
+        rule, task = trainer.rule, trainer.task
         found = {"learning_rate": trainer.learning_rate, "batch_size": trainer.batch_size, "horizon": trainer.horizon}
-        found |= {"loss": trainer.loss, "method": trainer.method, "lags": rule.lags or 0}
+        found |= {
+            "loss": trainer.loss,
+            "method": trainer.method,
+            "lags": rule.lags or 0,
+            "through_plant": rule.through_plant,
+        }
         found |= {"save_every": self.save_every or 0, "key": jax.random.key_data(self.key)}
         found |= {"key_kind": str(jax.random.key_impl(self.key))}
         found |= {"terms": _told_apart(rule)}
         numbers, _ = jax.tree_util.tree_flatten_with_path(rule)
         found |= {f"rule{jax.tree_util.keystr(path)}": value for path, value in numbers}
-        for name, network in (("teacher", teacher), ("student", self.initial)):
-            found |= _named(network, name + ".")
+        found |= {f"task.{letter}": x for letter, x in task.lettered.items()} | _named(self.initial, "student.")
         return {name: np.asarray(value) for name, value in found.items()}
 
     def progress(self) -> dict[str, np.ndarray]:
@@ -206,7 +210,7 @@ def exact_loss(trainer: Trainer, student: LinearRNN) -> Float[Array, "..."]:
     """The exact expected loss of a student or a batch of them, at most `trainer.loss_limit`."""
 
     def of_one_seed(student: LinearRNN) -> Array:
-        value = expected_loss(student, trainer.teacher, Horizon(trainer.horizon, trainer.loss))
+        value = expected_loss(student, trainer.task, Horizon(trainer.horizon, trainer.loss))
         return jnp.where(value <= trainer.loss_limit, value, trainer.loss_limit)
 
     return of_one_seed(student) if student.W.ndim == 2 else jax.vmap(of_one_seed)(student)
@@ -216,7 +220,7 @@ def exact_loss(trainer: Trainer, student: LinearRNN) -> Float[Array, "..."]:
 
 
 def _check_batch(trainer: Trainer, student: LinearRNN) -> None:
-    """`ValueError` where a student, or a batch of them, does not fit rule and teacher."""
+    """`ValueError` where a student, or a batch of them, does not fit rule and task."""
     check_kind("student", student, LinearRNN)
     seeds = {x.shape[:-2] for x in student.matrices}
     if len(seeds) > 1 or len(min(seeds)) > 1:

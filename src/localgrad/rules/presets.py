@@ -30,8 +30,9 @@ def BPTT(through_plant: bool = False) -> Rule:
 
     Source: Williams & Zipser 1989; the paper's reference rule; docs/theory.md, section 10.
     """
-    through = {"name": "BPTT through the plant", "key": "bptt-through-plant"} if through_plant else {}
-    return Rule("symmetric", "full", **{"name": "BPTT", "key": "bptt", "through_plant": through_plant} | through)
+    if through_plant:
+        return Rule("symmetric", "full", through_plant=True, name="BPTT through the plant", key="bptt-through-plant")
+    return Rule("symmetric", "full", name="BPTT", key="bptt")
 
 
 def TruncatedBPTT(lags: int = 1) -> Rule:

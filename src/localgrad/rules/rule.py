@@ -94,8 +94,9 @@ class Rule(Final, eqx.Module, final=True):
 
     def with_feedback(self, feedback: Any) -> Rule:
         """The same rule with another feedback, given as to `Rule`."""
-        own = {"through_plant": self.through_plant, "name": self.name, "key": self.key}
-        return Rule(feedback, self.propagator, self.lags, **own)
+        return Rule(
+            feedback, self.propagator, self.lags, through_plant=self.through_plant, name=self.name, key=self.key
+        )
 
     # --- what may be asked of it ---
 

@@ -113,6 +113,13 @@ class LinearTask(eqx.Module):
         return self.from_output is not None
 
     @property
+    def effect(self) -> Float[Array, "state output"]:
+        """`K`, what an output does to the state; `ValueError` in an open loop."""
+        if self.from_output is None:
+            raise ValueError("in an open loop the output has no effect on the task; give it a from_output")
+        return self.from_output
+
+    @property
     def is_white_teacher(self) -> bool:
         """Whether it is a teacher that hears the same white noise as the student, and no more."""
         return self.hears_noise and not self.is_closed_loop and self.student_noise is None
@@ -125,14 +132,14 @@ class LinearTask(eqx.Module):
                 "this task is no teacher that hears the student's white noise, so it has no A, W and B; "
                 "ask for its dynamics, noise and to_target"
             )
-        return LinearRNN(self.to_target, self.dynamics, self.noise)
+        return jax.tree.unflatten(_structure_of_networks(), (self.to_target, self.dynamics, self.noise))
 
     def heard(self, s: Float[Array, "... state"], noise: Float[Array, "... noise"]) -> Float[Array, "... input"]:
         """The input `x = X s + X₀ ξ` at a state and noise, each a row."""
         if self.hears_noise:
             return noise
-        parts = ((s, self.to_input), (noise, self.noise_to_input))
-        return sum(row @ matrix.mT for row, matrix in parts if matrix is not None)
+        parts = [row @ X.mT for row, X in ((s, self.to_input), (noise, self.noise_to_input)) if X is not None]
+        return sum(parts[1:], start=parts[0])
 
     def moved(
         self, s: Float[Array, "... state"], noise: Float[Array, "... noise"], y: Float[Array, "... output"]
@@ -167,7 +174,7 @@ class LinearTask(eqx.Module):
     @property
     def lettered(self) -> dict[str, Array]:
         """Its matrices by the letters of the theory; those of a teacher as `A`, `W` and `B`."""
-        letters = {"to_target": "A", "dynamics": "W", "noise": "B"} if self.is_white_teacher else _LETTERS
+        letters = {"to_target": "A", "dynamics": "W", "noise": "B"} if self.is_white_teacher else LETTERS
         found = ((letter, getattr(self, name)) for name, letter in letters.items())
         return {letter: x for letter, x in found if x is not None}
 
@@ -190,8 +197,7 @@ def as_task(value: Any) -> LinearTask:
     if isinstance(value, LinearRNN):
         return LinearTask.of_teacher(value)
     raise ValueError(
-        f"the teacher is a {type(value).__name__}, not a LinearRNN or a LinearTask; "
-        "the order is rule, student, task"
+        f"the teacher is a {type(value).__name__}, not a LinearRNN or a LinearTask; the order is rule, student, task"
     )
 
 
@@ -201,17 +207,23 @@ def _structure_of_teachers() -> Any:
     return jax.tree.structure(LinearTask([[0.0]], [[1.0]], None, None, [[1.0]]))
 
 
-_LETTERS = {
+@cache
+def _structure_of_networks() -> Any:
+    """The pytree of a network, in the order `A, W, B`."""
+    return jax.tree.structure(LinearRNN([[1.0]], [[0.0]], [[1.0]]))
+
+
+LETTERS = {
     "dynamics": "D", "noise": "N", "to_input": "X", "noise_to_input": "X₀", "to_target": "Y", "from_output": "K",
     "student_noise": "N_h",
 }  # fmt: skip
 
 
 def _matrix(value: Any, name: str) -> Array:
-    array = as_float_array(value, f"{name} ({_LETTERS[name]}) of the task")
+    array = as_float_array(value, f"{name} ({LETTERS[name]}) of the task")
     if array.ndim < 2:
         raise ValueError(
-            f"{name} ({_LETTERS[name]}) of the task has shape {array.shape}, but must be a matrix; "
+            f"{name} ({LETTERS[name]}) of the task has shape {array.shape}, but must be a matrix; "
             "a single number is [[number]]"
         )
     return array
@@ -225,12 +237,12 @@ def _check_shapes(shapes: dict[str, tuple[int, ...]]) -> None:
             continue
         for axis, size in zip((rows, columns), shapes[name][-2:], strict=True):
             if size == 0:
-                raise ValueError(f"{name} ({_LETTERS[name]}) of the task has shape {shapes[name]}; give no empty axis")
+                raise ValueError(f"{name} ({LETTERS[name]}) of the task has shape {shapes[name]}; give no empty axis")
             before, where = known.setdefault(axis, (size, name))
             if before != size:
                 raise ValueError(
-                    f"{name} ({_LETTERS[name]}, {rows} × {columns}) of the task has shape {shapes[name][-2:]}, but "
-                    f"{where} ({_LETTERS[where]}) says there are {before} {_PLURALS[axis]}; the two must agree"
+                    f"{name} ({LETTERS[name]}, {rows} × {columns}) of the task has shape {shapes[name][-2:]}, but "
+                    f"{where} ({LETTERS[where]}) says there are {before} {_PLURALS[axis]}; the two must agree"
                 )
 
 

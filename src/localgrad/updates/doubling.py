@@ -1,36 +1,30 @@
 r"""Expected updates of an infinite horizon, in closed form by Stein equations.
 
-With the error system `𝐀 = [A, −A*]`, `𝐖 = diag(W, W*)`, `𝐁 = [B; B*]` of `expected.py`, `n` hidden units,
+With the error system `z' = 𝐖 z + 𝐁 ξ`, `ε = 𝐀 z` of `system.py` (for a teacher `𝐀 = [A, −A*]`, `𝐖 = diag(W, W*)`,
+`𝐁 = [B; B*]`),
 
-    𝐐 = 𝐁 𝐁ᵀ + 𝐖 𝐐 𝐖ᵀ,   Q its first n columns,   S = Σ_{j<lags} (M^j)ᵀ Fᵀ 𝐀 𝐖^j,
-    ΔA = 𝐀 Q,   ΔB = S 𝐁,   ΔW = S 𝐖 Q,   loss = ½ tr(𝐀 𝐐 𝐀ᵀ).
+    𝐐 = 𝐁 𝐁ᵀ + 𝐖 𝐐 𝐖ᵀ,   Q its columns of the student's part,   S = Σ_{j<lags} (M^j)ᵀ Fᵀ 𝐀 𝐖^j,
+    ⟨ε zᵀ⟩ = 𝐀 Q,   ⟨credit zᵀ⟩ = S 𝐖 Q,   ⟨credit ξᵀ⟩ = S 𝐁,   loss = ½ tr(𝐀 𝐐 𝐀ᵀ).
 
-All of it is matrix products, `O(n³)` a doubling of the number of lags (`stein.py`). Small networks are summed as they
-stand here, since few products are what counts; of large ones student and teacher are kept apart, which leaves out the
+All of it is matrix products, `O(n³)` a doubling of the number of lags (`stein.py`). Small systems are summed as they
+stand here, since few products are what counts; of large ones the independent parts are kept apart, which leaves out the
 zeros of `𝐖` and what is not needed of `𝐐`. A scalar propagator needs only as many rows of `S` as there are outputs, a
 rule that keeps few lags a short sum.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax.scipy.linalg import block_diag
 from jaxtyping import Array
 
-from localgrad.models.linear import LinearRNN
-from localgrad.updates.stein import Power, factor, sum_all_lags, sum_first_lags, transpose_times
+from localgrad.updates.stein import Power, sum_all_lags, sum_first_lags, transpose_times, with_factor
+from localgrad.updates.system import Correlations, Credit, ErrorSystem
 
 # Up to this many hidden units of student and teacher together, 𝐖 is one block: a quarter less time at 10 and 10, more
 # at 16 and 16 (docs/decisions.md).
 _ONE_BLOCK_UP_TO = 24
-
-
-class _ErrorSystem(NamedTuple):
-    """`𝐀`, `𝐖`, `𝐁` in blocks: student and teacher, or both in one."""
-
-    A: tuple[Array, ...]
-    W: tuple[Array, ...]
-    B: tuple[Array, ...]
 
 
 class _Matrices(NamedTuple):
@@ -48,12 +42,12 @@ class _Sums(NamedTuple):
     Q: dict[tuple[int, int], Array]  # by row and column of the block; 𝐐 is symmetric, and half of it enough
 
 
-def _error_system(student: LinearRNN, teacher: LinearRNN) -> _ErrorSystem:
-    (A, A_star), (W, W_star), (B, B_star) = zip(student.matrices, teacher.matrices, strict=True)
-    if len(W) + len(W_star) > _ONE_BLOCK_UP_TO:
-        return _ErrorSystem((A, -A_star), (W, W_star), (B, B_star))
-    whole = jnp.concatenate([A, -A_star], axis=1), block_diag(W, W_star), jnp.concatenate([B, B_star])
-    return _ErrorSystem(*((matrix,) for matrix in whole))
+def _in_blocks(system: ErrorSystem) -> ErrorSystem:
+    """The same system, in one block where it is small."""
+    if len(system.W) == 1 or sum(map(len, system.W)) > _ONE_BLOCK_UP_TO:
+        return system
+    A, W, B = jnp.concatenate(system.A, axis=1), block_diag(*system.W), jnp.concatenate(system.B)
+    return ErrorSystem((A,), (W,), (B,))
 
 
 def _advance(powers: _Matrices, sums: _Sums) -> _Sums:
@@ -64,10 +58,10 @@ def _advance(powers: _Matrices, sums: _Sums) -> _Sums:
         hidden = S.shape[0]
         left = W[0] if powers.M is None else powers.M
         M = left.matrix[:hidden, :hidden] if powers.M is None else left.matrix
-        return transpose_times(M, S) @ right.matrix * factor(left, right)
+        return with_factor(transpose_times(M, S) @ right.matrix, left, right)
 
     def covariance(left: Power, Q: Array, right: Power) -> Array:
-        return left.matrix @ Q @ right.matrix.mT * factor(left, right)
+        return with_factor(left.matrix @ Q @ right.matrix.mT, left, right)
 
     return _Sums(
         tuple(carried(S, right) for S, right in zip(sums.S, W, strict=False)),
@@ -80,44 +74,50 @@ def _contraction(powers: _Matrices) -> Array:
     return W + (W if powers.M is None else jnp.maximum(W, powers.M.log2_bound))
 
 
-def _covariances(system: _ErrorSystem, columns: int) -> dict[tuple[int, int], Array]:
+def _covariances(system: ErrorSystem, columns: int) -> dict[tuple[int, int], Array]:
     """The first term of `𝐐`, for the blocks of its lower half in so many columns of blocks."""
     B = system.B
     return {(row, column): B[row] @ B[column].mT for row in range(len(B)) for column in range(min(row + 1, columns))}
 
 
-def closed_form_update(
-    student: LinearRNN, teacher: LinearRNN, F: Array, M: Array, max_lags: int | None, *, is_jacobian: bool
-) -> tuple[LinearRNN, Array]:
-    """The expected update of a rule that keeps `max_lags`, and whether its sums converged.
+def closed_form_correlations(
+    whole: ErrorSystem, credit: Credit, max_lags: int | None, *, scaled: bool = True
+) -> tuple[Correlations, Array]:
+    """What the credit of a rule that keeps `max_lags` meets, and whether the sums converged.
 
-    `is_jacobian`: whether `M` is known to be `W`.
+    `scaled`: as in `sum_all_lags`.
     """
-    system = _error_system(student, teacher)
-    hidden, Ft = len(student.W), F.mT
-    matrices = _Matrices(system.W, None if is_jacobian else M)
+    sum_up = partial(sum_all_lags, _advance, _contraction, scaled=scaled)
+    system, size = _in_blocks(whole), len(whole.W[0])
+    M, Ft = credit.M, credit.F.mT
+    matrices = _Matrices(system.W, None if credit.is_jacobian else M)
     Q = _covariances(system, columns=1)
     if max_lags is not None:
-        sums, exists = sum_all_lags(_advance, _contraction, _only_states(system), _Sums((), Q))
+        sums, exists = sum_up(_only_states(system), _Sums((), Q))
         S = tuple(_first_lags(max_lags, M, Ft @ A, W) for A, W in zip(system.A, system.W, strict=True))
     elif M.shape[-2:] == (1, 1):
         # A scalar M commutes with Fᵀ: sum the few rows Σ m^j 𝐀 𝐖^j, and multiply by Fᵀ once.
-        sums, exists = sum_all_lags(_advance, _contraction, matrices, _Sums(system.A, Q))
+        sums, exists = sum_up(matrices, _Sums(system.A, Q))
         S = tuple(Ft @ rows for rows in sums.S)
     else:
-        sums, exists = sum_all_lags(_advance, _contraction, matrices, _Sums(tuple(Ft @ A for A in system.A), Q))
+        sums, exists = sum_up(matrices, _Sums(tuple(Ft @ A for A in system.A), Q))
         S = sums.S
-    states = [sums.Q[row, 0][:, :hidden] for row in range(len(S))]
+    return _correlations(system, S, [sums.Q[row, 0][:, :size] for row in range(len(S))]), exists > 0
+
+
+def _correlations(system: ErrorSystem, S: tuple[Array, ...], states: list[Array]) -> Correlations:
+    def total(parts: list[Array]) -> Array:
+        return sum(parts[1:], start=parts[0])
+
     blocks = list(zip(*system, S, states, strict=True))
-    update = LinearRNN(
-        sum(a @ q for a, _, _, _, q in blocks),
-        sum((s @ w) @ q for _, w, _, s, q in blocks),
-        sum(s @ b for _, _, b, s, _ in blocks),
+    return Correlations(
+        total([a @ q for a, _, _, _, q in blocks]),
+        total([(s @ w) @ q for _, w, _, s, q in blocks]),
+        total([s @ b for _, _, b, s, _ in blocks]),
     )
-    return update, exists > 0
 
 
-def _only_states(system: _ErrorSystem) -> _Matrices:
+def _only_states(system: ErrorSystem) -> _Matrices:
     return _Matrices(system.W, jnp.zeros((1, 1), system.W[0].dtype))
 
 
@@ -130,11 +130,11 @@ def _first_lags(lags: int, M: Array, first: Array, W: Array) -> Array:
     return sum_first_lags(advance, (M, W), first, lags)
 
 
-def closed_form_loss(student: LinearRNN, teacher: LinearRNN) -> Array:
-    """`½ tr(𝐀 𝐐 𝐀ᵀ)`; infinite where a network is unstable."""
-    system = _error_system(student, teacher)
+def closed_form_loss(whole: ErrorSystem, *, scaled: bool = True) -> Array:
+    """`½ tr(𝐀 𝐐 𝐀ᵀ)`; infinite where the system is unstable."""
+    system = _in_blocks(whole)
     first = _Sums((), _covariances(system, columns=2))
-    sums, exists = sum_all_lags(_advance, _contraction, _only_states(system), first)
+    sums, exists = sum_all_lags(_advance, _contraction, _only_states(system), first, scaled=scaled)
     A = system.A
     variance = sum(
         (1 if row == column else 2) * jnp.sum((A[row] @ Q) * A[column]) for (row, column), Q in sums.Q.items()

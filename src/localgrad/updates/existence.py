@@ -8,9 +8,9 @@ successive terms reaches,
     reach = max(ρ(𝐖), ρ(M) ρ(𝐖))       for a rule that keeps all lags,
 
 with the error system's `𝐖` (`system.py`), and the sums converge where `reach < 1 − margin`. In an open loop
-`ρ(𝐖) = max(ρ(W), ρ(D))` of student and task, of a teacher `D = W*`. In a closed loop `𝐖` has a radius of its own: it may
-be unstable where both are stable, and stable where neither is. The `margin` is what rounding can move an eigenvalue of a matrix of
-the size and precision at hand: a radius within it of 1 cannot be told from 1.
+`ρ(𝐖) = max(ρ(W), ρ(D))` of student and task, of a teacher `D = W*`. In a closed loop `𝐖` has a radius of its own: it
+may be unstable where both are stable, and stable where neither is. The `margin` is what rounding can move an eigenvalue
+of a matrix of the size and precision at hand: a radius within it of 1 cannot be told from 1.
 
 Limits: compiled programs cannot ask for eigenvalues; they notice the same where the sums do not settle within as many
 terms as a reach of `1 − margin` needs (`stein.py`).
@@ -31,8 +31,8 @@ from jaxtyping import Array
 from localgrad.models.linear import LinearRNN, spectral_radius
 from localgrad.rules.compiled import in_compiled_form
 from localgrad.rules.rule import Rule
-from localgrad.updates.horizon import Horizon
 from localgrad.tasks.linear_task import LinearTask, as_task
+from localgrad.updates.horizon import Horizon
 from localgrad.updates.problem import check_problem, check_rule, named
 from localgrad.updates.stein import is_elementwise, margin
 from localgrad.updates.system import credit_of, error_system
@@ -175,6 +175,7 @@ def _check_loop(student: LinearRNN, task: LinearTask) -> tuple[float, float]:
         raise ValueError(
             f"the closed loop of student and task has spectral radius {radius:.6g} (W alone "
             f"{spectral_radius(student.W):.6g}, the task's D alone {spectral_radius(task.dynamics):.6g}), but an "
-            "infinite horizon needs it below 1; start from a student that keeps the loop stable, or give a finite horizon"
+            "infinite horizon needs it below 1; start from a student that keeps the loop stable, or give a finite "
+            "horizon"
         )
     return radius, 0.0

@@ -1,20 +1,21 @@
-r"""The exact expected update of any linear network under any rule, without sampling.
+r"""The exact expected update of any linear network on any linear task under any rule, without sampling.
 
-Student and teacher form one *error system* `𝐀 = [A, −A*]`, `𝐖 = diag(W, W*)`, `𝐁 = [B; B*]`, whose output is the
-error. A rule enters only through its feedback `F` and propagator `M`: credit `F M^j` meets the error at lag `j`.
+Student and task form one *error system* `z' = 𝐖 z + 𝐁 ξ`, `ε = 𝐀 z`, driven by white noise, whose output is the
+error (`system.py`); of a teacher `𝐀 = [A, −A*]`, `𝐖 = diag(W, W*)`, `𝐁 = [B; B*]`. A rule enters only through its
+feedback `F` and propagator `M`: credit `F M^j` meets the error at lag `j`.
 
-These are the doors; what happens behind them is in `exact.py`.
+These are the doors, where a teacher is turned into its task; what happens behind them is in `exact.py`.
 
-Limits: an infinite horizon needs `ρ(W), ρ(W*) < 1` and, with all lags kept, `ρ(M)ρ(W), ρ(M)ρ(W*) < 1`
-(`existence.py`).
+Limits: an infinite horizon needs `ρ(𝐖) < 1` and, with all lags kept, `ρ(M) ρ(𝐖) < 1` (`existence.py`).
 
-Source: docs/theory.md, sections 1–3.
+Source: docs/theory.md, sections 1–3 and 10.
 """
 
 from jaxtyping import Array, Float
 
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask
 from localgrad.updates.exact import Method, exact_loss, exact_update
 from localgrad.updates.horizon import Horizon, Loss
 
@@ -22,7 +23,7 @@ from localgrad.updates.horizon import Horizon, Loss
 def expected_update(
     rule: Rule,
     student: LinearRNN,
-    teacher: LinearRNN,
+    task: LinearRNN | LinearTask,
     *,
     horizon: int | None = None,
     loss: Loss = "final",
@@ -33,7 +34,9 @@ def expected_update(
     **Arguments:**
 
     - `rule`: feedback of shape `"output hidden"`.
-    - `student`, `teacher`: `LinearRNN`s with the same input and output sizes; hidden sizes may differ.
+    - `student`: a `LinearRNN`.
+    - `task`: a `LinearTask` (`localgrad.tasks` makes the usual ones), or a `LinearRNN` as teacher: both hear the same
+        white noise. Inputs and outputs are as many as the student's; hidden sizes may differ.
     - `horizon`: number of steps `T ≥ 1`, or `None` for the limit `T → ∞`.
     - `loss`: `"final"` for `½E‖ε_T‖²`, `"sequence"` for its mean over `t = 1 … T`. They agree for `T → ∞`.
     - `method`: `"doubling"` (Stein equations; infinite horizon only), `"lags"`, or `"auto"` to choose by size.
@@ -45,26 +48,29 @@ def expected_update(
     infinite-horizon update does not exist. Under `jax.jit` and `jax.vmap`, where values cannot be inspected, an update
     that does not exist comes back as NaN throughout.
 
-    Source: docs/theory.md, section 3.
+    In a closed loop a rule knows its own network only, unless it is made with `through_plant=True`; then BPTT is the
+    gradient of the loss.
+
+    Source: docs/theory.md, sections 3 and 10.
 
     >>> import localgrad as lg
     >>> student, teacher = lg.LinearRNN([[1.0]], [[0.0]], [[1.0]]), lg.LinearRNN([[2.0]], [[0.0]], [[1.0]])
     >>> lg.expected_update(lg.BPTT(), student, teacher).A.tolist()
     [[-1.0]]
     """
-    return exact_update(rule, student, teacher, Horizon.of(horizon, loss), method)
+    return exact_update(rule, student, task, Horizon.of(horizon, loss), method)
 
 
 def expected_loss(
-    student: LinearRNN, teacher: LinearRNN, *, horizon: int | None = None, loss: Loss = "final"
+    student: LinearRNN, task: LinearRNN | LinearTask, *, horizon: int | None = None, loss: Loss = "final"
 ) -> Float[Array, ""]:
     r"""The exact expected loss `½E‖ε_T‖²` (or its mean over the sequence), half the squared H2 norm for `T → ∞`.
 
     Arguments and errors as in `expected_update`; under `jax.jit` a loss that does not exist comes back as infinity.
-    Differentiable in both modes; BPTT's update is its gradient.
+    Differentiable in both modes; BPTT's update (in a closed loop, that through the plant) is its gradient.
 
     For an infinite horizon the loss is a difference of variances. Its absolute rounding error is about machine
-    precision times the larger of the two networks' output variances, times `1/(1 − ρ)` for the larger spectral radius
+    precision times the larger of the variances of output and target, times `1/(1 − ρ)` for the larger spectral radius
     `ρ`: of a student near the teacher, or near instability, correspondingly fewer digits of the loss are right.
 
     Source: docs/theory.md, sections 1 and 3.
@@ -73,4 +79,4 @@ def expected_loss(
     >>> float(lg.expected_loss(lg.LinearRNN([[1.0]], [[0.0]], [[1.0]]), lg.LinearRNN([[2.0]], [[0.0]], [[1.0]])))
     0.5
     """
-    return exact_loss(student, teacher, Horizon.of(horizon, loss))
+    return exact_loss(student, task, Horizon.of(horizon, loss))

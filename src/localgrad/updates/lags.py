@@ -7,9 +7,9 @@ for every rule
     L = ½ Σ_k ω_k ‖E_k‖²,   ⟨ε zᵀ⟩ = Σ_k Ẽ_k (𝐖^k 𝐁)ᵀ,   D_j = Σ_i Ẽ_{i+j+1} (𝐖^i 𝐁)ᵀ,
     ⟨credit zᵀ⟩ = Σ_{j<lags} (M^j)ᵀ Fᵀ D_j,   ⟨credit ξᵀ⟩ = Σ_{j<lags} (M^j)ᵀ Fᵀ Ẽ_j.
 
-A forward pass makes the rows `𝐀 𝐖^k`, `F M^k` and from them `Ẽ_k`; a backward pass makes `D_j = Ẽ_{j+1} 𝐁ᵀ + D_{j+1} 𝐖ᵀ`,
-for the part of the system that holds the student. Cost `O(n² · output)` a lag, against the Stein equations' `O(n³)` a
-doubling.
+A forward pass makes the rows `𝐀 𝐖^k`, `F M^k` and from them `Ẽ_k`; a backward pass makes
+`D_j = Ẽ_{j+1} 𝐁ᵀ + D_{j+1} 𝐖ᵀ`, for the part of the system that holds the student. Cost `O(n² · output)` a lag,
+against the Stein equations' `O(n³)` a doubling.
 Both passes go by blocks of lags, so that their products are matrix–matrix. The backward pass takes any errors: with
 those measured in a batch of sequences in place of `Ẽ_k` it gives that batch's update (`sampled.py`).
 """
@@ -135,7 +135,8 @@ def loss_by_lags(system: ErrorSystem, lags: Lags) -> Array:
 
 def _errors(parts: tuple[_Rows, ...], system: ErrorSystem, output: int) -> Array:
     """`E_k` for the lags of a block, "block output noise"."""
-    return sum(rows.block(output) @ B for rows, B in zip(parts, system.B, strict=True))
+    found = [rows.block(output) @ B for rows, B in zip(parts, system.B, strict=True)]
+    return sum(found[1:], start=found[0])
 
 
 def forward_pass(system: ErrorSystem, credit: Credit, lags: Lags, max_lags: int | None = None) -> Forward:

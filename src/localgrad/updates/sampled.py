@@ -5,8 +5,8 @@ With `N` sequences of the task's noise `ξ` and the errors `ε_t = y_t − y*_t`
     Ê_k = ⟨ε_T ξ_{T−1−k}ᵀ⟩   (final-step loss),   Ê_k = (1/T) Σ_t ⟨ε_t ξ_{t−1−k}ᵀ⟩   (sequence loss)
 
 be the correlations of error and noise at lag `k`, averaged over the batch. Since states and inputs are linear in the
-noise, *the sampled update of every rule is the formula of its expected update (`lags.py`) with `Ê_k` in place of `Ẽ_k`*.
-And `ε_t = Σ_k E_k ξ_{t−1−k}` is the noise convolved with the responses `E_k` of the error: nothing is simulated.
+noise, *the sampled update of every rule is the formula of its expected update (`lags.py`) with `Ê_k` in place of*
+`Ẽ_k`. And `ε_t = Σ_k E_k ξ_{t−1−k}` is the noise convolved with the responses `E_k` of the error: nothing is simulated.
 
 - `correlation`: just this. Final-step loss: `O(T N · noise · output)` beside the cost of an exact update, whatever the
     batch. Sequence loss: the convolution and the correlation by FFT.
@@ -46,9 +46,7 @@ class Noise(NamedTuple):
 
     def at(self, t: Array, task: LinearTask) -> Float[Array, "batch noise"]:
         """`ξ_t`, for a task's number of noises and in its precision."""
-        return jax.random.normal(
-            jax.random.fold_in(self.key, t), (self.batch_size, task.num_noises), task.noise.dtype
-        )
+        return jax.random.normal(jax.random.fold_in(self.key, t), (self.batch_size, task.num_noises), task.noise.dtype)
 
     def all(self, task: LinearTask) -> Float[Array, "steps batch noise"]:
         """All steps."""
@@ -120,7 +118,7 @@ def recorded_update(rule: Rule, student: LinearRNN, task: LinearTask, noise: Noi
     own = credit[..., :hidden]
     dA, dW, dB = correlated(errors, h[1:]), correlated(own, h[:-1]), correlated(own, x)
     if passes_plant(rule, task):
-        dA = dA + correlated(credit[..., hidden:] @ task.from_output, h[:-1])
+        dA = dA + correlated(credit[..., hidden:] @ task.effect, h[:-1])
     return LinearRNN(dA, dW, dB), weight * jnp.sum(errors**2) / 2
 
 

@@ -83,7 +83,7 @@ def credit_of(rule: Rule, student: LinearRNN, task: LinearTask) -> Credit:
     hidden, dtype = len(student.W), student.W.dtype
     own = M * jnp.eye(hidden, dtype=dtype) if is_elementwise(M) else M
     X = jnp.zeros((student.sizes[2], len(task.dynamics)), dtype) if task.to_input is None else task.to_input
-    joint = jnp.block([[own, student.B @ X], [task.from_output @ F, task.dynamics]])
+    joint = jnp.block([[own, student.B @ X], [task.effect @ F, task.dynamics]])
     is_gradient = rule.propagator.is_jacobian and rule.feedback.is_symmetric
     return Credit(jnp.concatenate([F, -task.to_target], axis=1), joint, is_gradient)
 
@@ -99,7 +99,7 @@ def update_of(found: Correlations, student: LinearRNN, task: LinearTask) -> Line
     state, noise = found.state[:hidden], found.noise[:hidden]
     A = found.now[:, :hidden]
     if len(found.state) > hidden:  # the output moved the plant, and so later errors
-        A = A + task.from_output.mT @ found.state[hidden:, :hidden]
+        A = A + task.effect.mT @ found.state[hidden:, :hidden]
     return LinearRNN(A, state[:, :hidden], _with_input(state, noise, student, task))
 
 
