@@ -23,16 +23,16 @@ class TestBadInput:
     @pytest.mark.parametrize(("position", "letter"), list(enumerate("AWB")))
     @pytest.mark.parametrize("who", ["student", "teacher"])
     def test_not_finite(self, who, position, letter, value):
-        pair = {"student": network(STUDENT), "teacher": network(TEACHER)}
-        pair[who] = self.broken({"student": STUDENT, "teacher": TEACHER}[who], position, value)
+        pair = [network(STUDENT), network(TEACHER)]
+        pair[who == "teacher"] = self.broken({"student": STUDENT, "teacher": TEACHER}[who], position, value)
         message = f"{who}'s {letter} has an entry that is not finite; give finite numbers"
         for name in ("bptt", "rflo", "tbptt"):
             for settings in ({"method": "doubling"}, {"method": "lags"}, {"horizon": HORIZON}):
                 with pytest.raises(ValueError, match=message):
-                    lg.expected_update(BY_ID[name](), **pair, **settings)
+                    lg.expected_update(BY_ID[name](), *pair, **settings)
         for horizon in (None, HORIZON):
             with pytest.raises(ValueError, match=message):
-                lg.expected_loss(**pair, horizon=horizon)
+                lg.expected_loss(*pair, horizon=horizon)
 
     @pytest.mark.parametrize("name", ["rflo", "eprop-random", "three-factor"])
     @pytest.mark.parametrize("settings", [{"method": "doubling"}, {"method": "lags"}, {"horizon": HORIZON}])
@@ -51,17 +51,17 @@ class TestBadInput:
     @pytest.mark.parametrize("who", ["student", "teacher"])
     @pytest.mark.parametrize("name", ["bptt", "rflo", "tbptt"])
     def test_unstable_with_an_infinite_horizon(self, name, who, radius):
-        pair = {"student": network(STUDENT), "teacher": network(TEACHER)}
-        size = pair[who].sizes[1]
-        pair[who] = lg.LinearRNN(pair[who].A, radius * np.eye(size), pair[who].B)
+        pair = [network(STUDENT), network(TEACHER)]
+        A, W, B = pair[who == "teacher"].matrices
+        pair[who == "teacher"] = lg.LinearRNN(A, radius * np.eye(len(W)), B)
         message = rf"{who}'s W has spectral radius {radius:g}, .*scale W down or give a finite horizon"
         for method in ("doubling", "lags"):
             with pytest.raises(ValueError, match=message):
-                lg.expected_update(BY_ID[name](), **pair, method=method)
+                lg.expected_update(BY_ID[name](), *pair, method=method)
         with pytest.raises(ValueError, match=message):
-            lg.expected_loss(**pair)
+            lg.expected_loss(*pair)
         # The remedy works.
-        assert np.all(np.isfinite(lg.expected_update(BY_ID[name](), **pair, horizon=HORIZON).W))
+        assert np.all(np.isfinite(lg.expected_update(BY_ID[name](), *pair, horizon=HORIZON).W))
 
     @pytest.mark.parametrize("method", ["doubling", "lags"])
     @pytest.mark.parametrize("decay", [1.5, -1.5, np.array([0.1, 1.5, 0.1, 0.1])])

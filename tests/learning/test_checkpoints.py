@@ -22,7 +22,7 @@ KEY = jax.random.key(7)
 RUN = {
     "rule": lg.RFLO(FEEDBACK, 0.5),
     "student": network(STUDENT),
-    "teacher": network(TEACHER),
+    "task": network(TEACHER),
     "key": KEY,
     "learning_rate": 0.002,
     "num_steps": 30,
@@ -170,7 +170,7 @@ def assert_refused(path, *words, **changed):
         ({"rule": lg.RFLO(2 * FEEDBACK, 0.5)}, "feedback.fixed"),
         ({"rule": lg.Rule(FEEDBACK, 0.5, 3)}, "lags (0, here 3)"),
         ({"rule": lg.BPTT()}, "feedback.symmetric"),
-        ({"teacher": network((TEACHER[0], 0.9 * TEACHER[1], TEACHER[2]))}, "teacher.W"),
+        ({"task": network((TEACHER[0], 0.9 * TEACHER[1], TEACHER[2]))}, "teacher.W"),
         ({"student": network((STUDENT[0], STUDENT[1], 2 * STUDENT[2]))}, "student.B"),
         ({"student": lg.LinearRNN(*(np.float32(x) for x in STUDENT))}, "student.A"),
         ({"num_steps": 9}, "it is at step 10, beyond the 9 asked for; ask for at least 10 steps"),

@@ -263,7 +263,7 @@ def test_a_learning_rate_that_blows_up_is_a_result():
 def test_a_finite_horizon_needs_no_stability():
     A, W, B = TEACHER
     run = lg.train(lg.BPTT(), network(STUDENT), network((A, 1.6 * W, B)), key=KEY, num_steps=2, **SETTINGS)
-    assert lg.spectral_radius(run.trainer.teacher.W) > 1
+    assert lg.spectral_radius(run.teacher.W) > 1
     assert_finite(run)
 
 
@@ -293,10 +293,10 @@ A, W, B = STUDENT
         ({"rule": lg.RFLO(np.full_like(FEEDBACK, np.nan), 0.5)}, "the rule has an entry that is not finite"),
         ({"rule": lg.RFLO(np.stack([FEEDBACK] * 2), 0.5)}, "give one a seed"),
         ({"rule": "bptt"}, "the rule is a str, not a Rule"),
-        ({"teacher": network((TEACHER[0] * np.nan, *TEACHER[1:]))}, "teacher's A has an entry that is not finite"),
-        ({"teacher": network((TEACHER[0], 1e100 * TEACHER[1], TEACHER[2]))}, "overflows at horizon 6"),
-        ({"teacher": network((0 * TEACHER[0], *TEACHER[1:]))}, "the teacher's output is 0 within 6 steps"),
-        ({"teacher": TEACHER}, "the teacher is a tuple, not a LinearRNN"),
+        ({"task": network((TEACHER[0] * np.nan, *TEACHER[1:]))}, "teacher's A has an entry that is not finite"),
+        ({"task": network((TEACHER[0], 1e100 * TEACHER[1], TEACHER[2]))}, "overflows at horizon 6"),
+        ({"task": network((0 * TEACHER[0], *TEACHER[1:]))}, "the teacher's output is 0 within 6 steps"),
+        ({"task": TEACHER}, "the teacher is a tuple, not a LinearRNN"),
         ({"student": STUDENT}, "the student is a tuple, not a LinearRNN"),
         ({"student": network((A, W * np.inf, B))}, "the student has an entry that is not finite"),
         ({"student": network((A[:1], W, B))}, "student has 1 outputs and 3 inputs, teacher 2 and 3"),
@@ -305,7 +305,7 @@ A, W, B = STUDENT
     ],
 )
 def test_misuse_names_the_value_and_the_remedy(changed, words):
-    arguments = {"rule": lg.BPTT(), "student": network(STUDENT), "teacher": network(TEACHER), "key": KEY}
+    arguments = {"rule": lg.BPTT(), "student": network(STUDENT), "task": network(TEACHER), "key": KEY}
     with np.errstate(invalid="ignore"), pytest.raises(ValueError, match=words):
         lg.train(**arguments | {"num_steps": 3} | SETTINGS | changed)
 

@@ -29,8 +29,8 @@ def of_radius(net, radius, dtype=float):
 @pytest.mark.parametrize("method", ["doubling", "lags"])
 def test_no_radius_is_too_large_to_be_noticed(method, who, rule):
     for radius in (25.0, 1e9, 1e20, 1e30, 1e200):
-        pair = {"student": of_radius(STUDENT, 0.5), "teacher": of_radius(TEACHER, 0.5)}
-        pair[who] = of_radius({"student": STUDENT, "teacher": TEACHER}[who], radius)
+        pair = {"student": of_radius(STUDENT, 0.5), "task": of_radius(TEACHER, 0.5)}
+        pair[{"teacher": "task"}.get(who, who)] = of_radius({"student": STUDENT, "teacher": TEACHER}[who], radius)
         with pytest.raises(ValueError, match=rf"the {who}'s W has spectral radius .*, but an infinite horizon"):
             lg.expected_update(rule, **pair, method=method)
 

@@ -42,7 +42,6 @@ class Settings(NamedTuple):
     horizon: Horizon
     method: str  # a solver of `methods.Flow`, or "steps"
     max_steps: int
-    scaled: bool = False  # whether the weights are so large or small that sums must be scaled
 
 
 class Scales(NamedTuple):
@@ -102,7 +101,7 @@ def _integrate(
     @jax.jit  # a compiled part of the compiled program, which is traced once however often it is called
     def update_of(weights: Array) -> Array:
         network, state = parts_of(weights)
-        update = exact_update(rule.at(state), network, task, settings.horizon, scaled=settings.scaled)
+        update = exact_update(rule.at(state), network, task, settings.horizon)
         return ravel_pytree((update, rule.at(state).state_update(network.A, update.A)))[0]
 
     solver, controller, first_step = _solver(settings, scales)
@@ -136,7 +135,7 @@ def _observe(
     rule: Rule, network: LinearRNN, task: LinearTask, scales: Scales, settings: Settings, gap: Array
 ) -> tuple[Array, Array]:
     """The loss of a run that is here, and its `Outcome` as a number."""
-    loss = exact_loss(network, task, settings.horizon, scaled=settings.scaled)
+    loss = exact_loss(network, task, settings.horizon)
     # Not "loss > limit": a NaN must not pass for a number within limits.
     if not settings.horizon.is_infinite:
         exists = loss <= DIVERGED_LOSS * scales.silent_loss

@@ -60,7 +60,7 @@ def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None
     arrays, words = _of_curve(run) if isinstance(run, LearningCurve) else _of_training(run)
     words |= {"format": FORMAT, "localgrad": version("localgrad"), "rule": _words_of_rule(run.rule)}
     arrays |= _of_rule(run.rule) | _of_network("", _without_lone_seed(run.final))
-    arrays |= _of_task(run.task) | _of_network("initial.", run.initial)
+    arrays |= run.task.named_arrays() | _of_network("initial.", run.initial)
     with write_atomically(Path(path)) as stream:
         plain = {name: np.asarray(value) for name, value in arrays.items()}
         np.savez(stream, allow_pickle=False, description=np.array(json.dumps(words)), **plain)
@@ -174,14 +174,9 @@ def _network(arrays: Arrays, prefix: str) -> LinearRNN:
     return LinearRNN(*(arrays[prefix + letter] for letter in "AWB"))
 
 
-def _of_task(task: LinearTask) -> Arrays:
-    """A teacher as a network, `teacher.A`; any other task by the letters of the theory, `task.D`."""
-    who = "teacher" if task.is_white_teacher else "task"
-    return {f"{who}.{letter}": np.asarray(x) for letter, x in task.lettered.items()}
-
-
 def _task(arrays: Arrays) -> LinearTask:
-    if "teacher.W" in arrays:
+    """The inverse of `LinearTask.named_arrays`."""
+    if "task.D" not in arrays:
         return LinearTask.of_teacher(_network(arrays, "teacher."))
     return LinearTask(**{name: arrays.get(f"task.{letter}") for name, letter in LETTERS.items()})
 

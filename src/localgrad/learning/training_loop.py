@@ -89,7 +89,7 @@ class RunningTraining:
         found |= {"terms": _told_apart(rule)}
         numbers, _ = jax.tree_util.tree_flatten_with_path(rule)
         found |= {f"rule{jax.tree_util.keystr(path)}": value for path, value in numbers}
-        found |= {f"task.{letter}": x for letter, x in task.lettered.items()} | _named(self.initial, "student.")
+        found |= task.named_arrays() | _named(self.initial, "student.")
         return {name: np.asarray(value) for name, value in found.items()}
 
     def progress(self) -> dict[str, np.ndarray]:

@@ -178,6 +178,11 @@ class LinearTask(eqx.Module):
         found = ((letter, getattr(self, name)) for name, letter in letters.items())
         return {letter: x for letter, x in found if x is not None}
 
+    def named_arrays(self) -> dict[str, Any]:
+        """What files hold of it: a teacher as `teacher.A`, any other task by the letters of the theory, `task.D`."""
+        who = "teacher" if self.is_white_teacher else "task"
+        return {f"{who}.{letter}": np.asarray(x) for letter, x in self.lettered.items()}
+
     @property
     def _matrices(self) -> dict[str, Array | None]:
         return {name: getattr(self, name) for name in LinearTask.__dataclass_fields__}

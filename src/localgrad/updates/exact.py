@@ -47,13 +47,8 @@ def exact_update(
     teacher: LinearRNN | LinearTask,
     horizon: Horizon,
     method: Method = "auto",
-    *,
-    scaled: bool = True,
 ) -> LinearRNN:
-    """As `expected_update`, whose arguments and errors these are.
-
-    `scaled`: whether numbers are scaled under tracing, where nothing can be tried again (see `_update`).
-    """
+    """As `expected_update`, whose arguments and errors these are."""
     task = as_task(teacher)
     _check_method(method, horizon)
     check_problem(student, task)
@@ -64,41 +59,29 @@ def exact_update(
     lags = lags_of(horizon, _precision(student, task))
     if is_traced(rule, student, task):
         traced_method = "doubling" if horizon.is_infinite and method != "lags" else "lags"
-        return _nan_unless(*_update(rule, student, task, lags, traced_method, scaled))
+        return _nan_unless(*_update(rule, student, task, lags, traced_method))
     chosen = _choose(output, credit, horizon) if method == "auto" else method
     split = split_rule(rule)
-    for algorithm, scaling in _attempts(chosen, horizon):
-        update, exists = _compiled_update(*split, student, task, lags, algorithm, scaling)
-        if is_traced(exists):  # known numbers, but inside someone's jit
-            return _nan_unless(*_compiled_update(*split, student, task, lags, algorithm, True))
-        if exists:
-            return update
-    explain_missing(rule, student, task, horizon)
+    update, exists = _compiled_update(*split, student, task, lags, chosen)
+    if is_traced(exists):  # known numbers, but inside someone's jit
+        return _nan_unless(update, exists)
+    if not exists and chosen == "lags" and horizon.is_infinite:
+        # More lags than the buffer holds (spectral radius close to 1), or no update at all.
+        update, exists = _compiled_update(*split, student, task, lags, "doubling")
+    if not exists:
+        explain_missing(rule, student, task, horizon)
     return update
 
 
-def _attempts(chosen: str, horizon: Horizon) -> list[tuple[str, bool]]:
-    """What is tried, one after another: plain numbers are faster, and say where they do not do.
-
-    Lag by lag an infinite horizon may need more lags than the buffer holds (spectral radius close to 1).
-    """
-    rest = [("doubling", True)] if chosen == "lags" and horizon.is_infinite else []
-    return [(chosen, False), (chosen, True), *rest]
-
-
 @in_standard_promotion
-def exact_loss(
-    student: LinearRNN, teacher: LinearRNN | LinearTask, horizon: Horizon, *, scaled: bool = True
-) -> Float[Array, ""]:
-    """As `expected_loss`, whose arguments and errors these are; `scaled` as in `exact_update`."""
+def exact_loss(student: LinearRNN, teacher: LinearRNN | LinearTask, horizon: Horizon) -> Float[Array, ""]:
+    """As `expected_loss`, whose arguments and errors these are."""
     task = as_task(teacher)
     check_problem(student, task)
     lags = lags_of(horizon, _precision(student, task))
     if is_traced(student, task):
-        return _loss(student, task, lags, scaled)
-    value = _compiled_loss(student, task, lags, False)
-    if is_traced(value) or not jnp.isfinite(value):
-        value = _compiled_loss(student, task, lags, True)
+        return _loss(student, task, lags)
+    value = _compiled_loss(student, task, lags)
     if not is_traced(value) and not jnp.isfinite(value):
         explain_missing(None, student, task, horizon)
     return value
@@ -140,60 +123,39 @@ def _choose(output: int, credit: int, horizon: Horizon) -> str:
     return "lags" if not horizon.is_infinite or (credit >= _LAGS_FROM_HIDDEN and few_outputs) else "doubling"
 
 
-def _update(
-    rule: Rule, student: LinearRNN, task: LinearTask, lags: Lags, method: str, scaled: bool
-) -> tuple[LinearRNN, Array]:
-    """The update, and whether it exists.
-
-    Scaled, readouts, input weights and feedback are brought to about 1 first, and powers are kept at about 1; so
-    nothing overflows or vanishes on the way. Plain, numbers are taken as they are; where that could lose some, the
-    update counts as one that does not exist.
-    """
+def _update(rule: Rule, student: LinearRNN, task: LinearTask, lags: Lags, method: str) -> tuple[LinearRNN, Array]:
+    """The update, and whether it exists."""
     rule, student, task = _in_one_precision(rule, student, task)
-    system, credit = error_system(student, task), credit_of(rule, student, task)
-    safe = jnp.array(True) if scaled else _is_moderate(*system.A, *system.B, credit.F)
-    if scaled:
-        system, (a, b) = _scale_out(system)
-        (F,), f = _near_one(credit.F)
-        credit = credit._replace(F=F)
+    system, (a, b) = _scale_out(error_system(student, task))
+    credit = credit_of(rule, student, task)
+    (F,), f = _near_one(credit.F)
+    credit = credit._replace(F=F)
     if method == "doubling":
-        found, complete = closed_form_correlations(system, credit, rule.lags, scaled=scaled)
+        found, complete = closed_form_correlations(system, credit, rule.lags)
     else:
         found, complete = correlations_by_lags(system, credit, rule.lags, lags)
-    if scaled:
-        exponents = (a + 2 * b, f + a + 2 * b, f + a + b)
-        found = Correlations(*(_times_power_of_2(x, e) for x, e in zip(found, exponents, strict=True)))
+    exponents = (a + 2 * b, f + a + 2 * b, f + a + b)
+    found = Correlations(*(_times_power_of_2(x, e) for x, e in zip(found, exponents, strict=True)))
     update = update_of(found, student, task)
     finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(update)])
-    return update, safe & complete & jnp.all(finite)
+    return update, complete & jnp.all(finite)
 
 
-def _loss(student: LinearRNN, task: LinearTask, lags: Lags, scaled: bool) -> Array:
-    """The loss; infinite where it does not exist or, of plain numbers, where some could be lost."""
+def _loss(student: LinearRNN, task: LinearTask, lags: Lags) -> Array:
     _, student, task = _in_one_precision(None, student, task)
-    system = error_system(student, task)
-    safe = jnp.array(True) if scaled else _is_moderate(*system.A, *system.B)
-    if scaled:
-        system, (a, b) = _scale_out(system)
-    value = closed_form_loss(system, scaled=scaled) if lags.num_blocks is None else loss_by_lags(system, lags)
-    return _times_power_of_2(value, 2 * (a + b)) if scaled else jnp.where(safe, value, jnp.inf)
+    system, (a, b) = _scale_out(error_system(student, task))
+    value = closed_form_loss(system) if lags.num_blocks is None else loss_by_lags(system, lags)
+    return _times_power_of_2(value, 2 * (a + b))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 6, 7))
+@partial(jax.jit, static_argnums=(0, 1, 6))
 def _compiled_update(
-    structure: Any,
-    whole: Any,
-    numbers: Any,
-    student: LinearRNN,
-    task: LinearTask,
-    lags: Lags,
-    method: str,
-    scaled: bool,
+    structure: Any, whole: Any, numbers: Any, student: LinearRNN, task: LinearTask, lags: Lags, method: str
 ) -> tuple[LinearRNN, Array]:
-    return _update(join_rule(structure, whole, numbers), student, task, lags, method, scaled)
+    return _update(join_rule(structure, whole, numbers), student, task, lags, method)
 
 
-_compiled_loss = jax.jit(_loss, static_argnums=3)
+_compiled_loss = jax.jit(_loss)
 
 
 def _nan_unless(update: LinearRNN, exists: Array) -> LinearRNN:
@@ -213,13 +175,6 @@ def _in_one_precision(rule: Any, student: LinearRNN, task: LinearTask) -> tuple[
     dtype = _precision(student, task)
     trees = (rule, student, task)
     return jax.tree.map(lambda x: x if isinstance(x, int) else jnp.asarray(x, dtype), trees)
-
-
-def _is_moderate(*matrices: Array) -> Array:
-    """Whether the largest entries are so near 1 that no product of five of them leaves the range; 0 is exact."""
-    largest = jnp.stack([jnp.max(jnp.abs(x)) for x in matrices])
-    limit = 2.0 ** (int(jnp.finfo(largest.dtype).maxexp) // 6)
-    return jnp.all((largest == 0) | ((largest > 1 / limit) & (largest < limit)))
 
 
 def _scale_out(system: ErrorSystem) -> tuple[ErrorSystem, tuple[Array, Array]]:
