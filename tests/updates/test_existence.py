@@ -8,6 +8,7 @@ from cases import FEEDBACK, STUDENT, TEACHER, network
 from scipy.stats import ortho_group
 
 import localgrad as lg
+from localgrad.tasks.linear_task import as_task
 from localgrad.updates.existence import check_update, estimated_reach
 from localgrad.updates.horizon import MOST_STEPS, Horizon
 
@@ -138,7 +139,7 @@ def test_tiny_recurrence_and_huge_decay(scale):
 def test_the_estimate_without_eigenvalues():
     student, teacher = of_radius(STUDENT, 0.8), of_radius(TEACHER, 0.6)
     for rule, expected in ((lg.BPTT(), 0.8), (lg.TruncatedBPTT(2), 0.8), (lg.RFLO(FEEDBACK, 1.2), 0.96)):
-        np.testing.assert_allclose(estimated_reach(rule, student.W, 0.6), expected, rtol=1e-4)
+        np.testing.assert_allclose(estimated_reach(rule, student, as_task(teacher), 0.6), expected, rtol=1e-4)
         check_update(rule, student, teacher, Horizon())
 
 
