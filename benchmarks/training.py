@@ -30,6 +30,7 @@ from matplotlib.figure import Figure
 import localgrad as lg
 from benchmarks.timing import interleaved
 from localgrad.outcomes import Outcome
+from localgrad.tasks.linear_task import as_task
 from localgrad.updates.sampled import METHODS, Noise
 
 OUTPUT, INPUT = 4, 4
@@ -178,7 +179,7 @@ def check_agreement(rule: lg.Rule, loss: str, problem: tuple, peers: dict) -> No
         own = (as_weights(library, student), as_weights(library, teacher), x if library is np else torch.tensor(x))
         found[name] = update(*own)
     for method in methods_of(rule):
-        found[method] = METHODS[method](rule, student, teacher, noise, loss)[0].matrices
+        found[method] = METHODS[method](rule, student, as_task(teacher), noise, loss)[0].matrices
     reference = [np.asarray(m, np.float64) for m in found["recorded"]]
     for name, update in found.items():
         for ours, theirs in zip(reference, update, strict=True):
@@ -223,7 +224,7 @@ def throughput(rule: lg.Rule, loss: str, problem: tuple, num_steps: int, rounds:
 def working_memory(rule: lg.Rule, method: str, horizon: int, problem: tuple) -> int:
     """Bytes that the compiled update of one seed needs beside its arguments and its result."""
     students, teacher, _ = problem
-    update = lambda key, student: METHODS[method](rule, student, teacher, Noise(key, horizon, BATCH), "final")  # noqa: E731
+    update = lambda key, student: METHODS[method](rule, student, as_task(teacher), Noise(key, horizon, BATCH), "final")  # noqa: E731
     compiled = jax.jit(update).lower(jax.random.key(0), seed_of(students, 0)).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 

@@ -21,6 +21,7 @@ from oracles import brute_force_loss, updates_of_noise
 
 import localgrad as lg
 from localgrad.learning.training_loop import GROUP
+from localgrad.tasks.linear_task import as_task
 from localgrad.updates.sampled import METHODS, Noise
 
 # Sums of some hundred terms, and an FFT of 40, in float64.
@@ -67,7 +68,7 @@ def test_update_is_that_of_its_sequences(case, method, loss):
             trainer(case(), method, loss)
         return
     update, value = trainer(case(), method, loss).update(KEY, network(STUDENT))
-    x = np.asarray(Noise(KEY, HORIZON, BATCH).all(network(STUDENT)))
+    x = np.asarray(Noise(KEY, HORIZON, BATCH).all(as_task(network(TEACHER))))
     expected = updates_of_noise(*case.reference(STUDENT), STUDENT, TEACHER, x, loss)
     assert_close(matrices(update), tuple(u.mean(axis=0) for u in expected), ROUNDING)
     np.testing.assert_allclose(value, loss_of_noise(x, loss), rtol=ROUNDING)
@@ -87,13 +88,13 @@ def test_truncation_is_exact_where_credit_grows(method):
     # 3^19 = 1e9: what an update that subtracts too old credit would lose in rounding.
     rule = lg.Rule(FEEDBACK, 3.0, lags=3)
     update, _ = trainer(rule, method, "sequence").update(KEY, network(STUDENT))
-    x = np.asarray(Noise(KEY, HORIZON, BATCH).all(network(STUDENT)))
+    x = np.asarray(Noise(KEY, HORIZON, BATCH).all(as_task(network(TEACHER))))
     expected = updates_of_noise(FEEDBACK, 3 * np.eye(HIDDEN), 3, STUDENT, TEACHER, x, "sequence")
     assert_close(matrices(update), tuple(u.mean(axis=0) for u in expected), ROUNDING)
 
 
 def test_noise_is_white():
-    x = np.asarray(Noise(KEY, 50, 40).all(network(STUDENT))).reshape(50, -1)  # 50 steps of 120 numbers
+    x = np.asarray(Noise(KEY, 50, 40).all(as_task(network(TEACHER)))).reshape(50, -1)  # 50 steps of 120 numbers
     # Standard errors of 6000 draws: 1/√6000 = 0.013 of a mean, √2 of that for a variance.
     assert abs(x.mean()) < 4 * 0.013
     assert abs(x.var() - 1) < 4 * 0.019
