@@ -63,7 +63,7 @@ def test_infinite_horizon_is_the_long_sum(task, rule):
 
 @pytest.mark.parametrize("loss", ["final", "sequence"])
 @pytest.mark.parametrize("rule", RULES)
-@tasks
+@some("closed-loop", "noise-on-the-student")
 def test_finite_horizon_is_the_sum(task, rule, loss):
     expected = task_update(*rule.reference(STUDENT), STUDENT, task.matrices, HORIZON, loss)
     assert_close(update_of(rule(), task, HORIZON, loss), expected, ROUNDING)
@@ -139,7 +139,9 @@ def test_in_an_open_loop_there_is_no_plant_to_pass():
     assert_close(update_of(lg.BPTT(through_plant=True), task), update_of(lg.BPTT(), task), 0)
 
 
-@pytest.mark.parametrize("rule", ["bptt", "rflo", "random-12-lags-3"])
+@pytest.mark.parametrize(
+    "rule", ["bptt", *(pytest.param(x, marks=pytest.mark.slow) for x in ("rflo", "random-12-lags-3"))]
+)
 def test_a_teacher_is_a_task(rule):
     """The general algorithm, which takes student and task as one, against the one made for teachers."""
     A, W, B = TEACHER
@@ -186,7 +188,7 @@ def test_a_long_simulation(task, through):
 # --- transformations -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", [TASK_BY_ID["closed-loop"], TASK_BY_ID["open-loop"]], ids=lambda case: case.id)
+@some("closed-loop")
 def test_derivatives_and_batches(task):
     """Forward and reverse mode agree, and a batch of tasks and students in one program is one call each."""
     given, student = task(), network(STUDENT)
