@@ -346,3 +346,21 @@ def test_a_warning_is_one_line():
         result = run("analyze", "--teacher", "W.csv", "--json")
     assert result.stderr == "warning: the 2 missing entries on the diagonal of W are read as 0\n"
     assert json.loads(result.stdout)["aligned"]
+
+
+def test_a_task_without_modes():
+    """In a closed loop even BPTT, on its own network, does not follow the gradient."""
+    document = analyze("--task", "point-mass", "--rule", "bptt")
+    assert document["closed_loop"]
+    assert document["sizes"] == {"output": 1, "state": 2, "input": 2}
+    [row] = document["cosines"]
+    assert 0.5 < row["mean"] < 1 - 1e-3
+    assert document["next"].endswith("--task point-mass")
+    assert "closed loop" in run("analyze", "--task", "point-mass", "--rule", "bptt").stdout
+
+
+def test_a_task_with_modes():
+    document = analyze("--task", "integrator", "--rule", "bptt")
+    assert document["modes"][0]["w_star"] == pytest.approx(0.9)
+    refused("--task", "integrator", "--teacher", "1,1,0.8", words=["exactly one"])
+    refused("--task", "integrator", "--spectral-radius", "0.5", words=["--spectral-radius is for a teacher's matrix"])

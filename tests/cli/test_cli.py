@@ -266,6 +266,20 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch):
     assert_one_line_error(run("train", *SMALL_RUN), "interrupted; nothing was written", status=130)
 
 
+def test_train_takes_a_task(tmp_path):
+    path = tmp_path / "task.toml"
+    path.write_text('kind = "closed_loop"\nregulate = [[1, 1]]\nplant = {step = 0.2, damping = 1, stiffness = 1}')
+    few = ["--batch", "2", "--horizon", "4", "--steps", "2", "--json", "--task", path]
+    result = run("train", "--rule", "bptt", "--through-plant", *few)
+    document = json.loads(result.stdout)
+    assert document["rule"].startswith("BPTT through the plant")
+    assert (document["task"], document["task_sizes"]) == (str(path), {"output": 1, "state": 2, "input": 2})
+    path.write_text('kind = "integrator"\nleak = 2.0')
+    assert_one_line_error(run("train", "--rule", "bptt", "--task", path), "line 2: leak must be one number")
+    assert_one_line_error(run("train", "--rule", "bptt"), "nothing to learn from; give exactly one")
+    assert_one_line_error(run("train", "--rule", "bptt", "--task", path, "--symmetrize"), "for a teacher's matrix")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -299,6 +313,8 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch):
         ("--out folder.npz", "--out 'folder.npz' is a folder"),
         ("--figure folder.png", "--figure 'folder.png' is a folder"),
         ("--teacher mine.npz --out mine.npz", "--out 'mine.npz' would overwrite the file of --teacher"),
+        ("--task integrator", "both --teacher and --task are given; give exactly one"),
+        ("--through-plant", "--through-plant is not a parameter of rflo"),
     ],
 )
 def test_train_refuses_bad_words(options, words, tmp_path, monkeypatch):

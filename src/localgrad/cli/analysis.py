@@ -12,24 +12,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from localgrad.cli.base import check_finite
+from localgrad.cli.cosines import analyze_task, direction_table
+from localgrad.cli.targets import task_without
 from localgrad.models.aligned import Mode
-from localgrad.models.linear import LinearRNN, random_network, spectral_radius
+from localgrad.models.linear import LinearRNN, spectral_radius
 from localgrad.modes.fixed_points import fixed_points
 from localgrad.modes.stability import critical_learning_rate, spectrum
-from localgrad.rules.presets import BPTT, PAPER
+from localgrad.rules.presets import PAPER
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask, as_task
 from localgrad.tasks.teachers import aligned_modes, load_teacher, parse_mode_teacher
-from localgrad.updates.expected import expected_update
 
 SCALES = (-2.0, -1.0, -0.5, 0.25, 0.5, 1.0, 2.0, 4.0)
 """The optimal solutions looked at: `s` in units of `√|c|`."""
-
-NUM_STUDENTS = 5
-"""Random students over which the cosines of a network that is not aligned are taken."""
 
 
 def read_teacher(text: str, *, spectral_radius: float | None = None, **cleaning: Any) -> Mode | LinearRNN:
@@ -43,13 +40,34 @@ def read_teacher(text: str, *, spectral_radius: float | None = None, **cleaning:
     return load_teacher(text, spectral_radius=spectral_radius, **cleaning)
 
 
-def training_command(teacher: str, **options: Any) -> str:
-    """The command that trains a student on a teacher's file, read with the same options.
+def read_source(
+    teacher: str | None, task: str | None, *, spectral_radius: float | None, **cleaning: Any
+) -> Mode | LinearRNN | LinearTask:
+    """What is to be analyzed: a teacher (see `read_teacher`), or a task from a file or by name."""
+    if task is None:
+        return read_teacher(str(teacher), spectral_radius=spectral_radius, **cleaning)
+    return task_without(task, {"spectral-radius": spectral_radius} | cleaning)
+
+
+def analyze_source(rules: Sequence[Rule], found: LinearRNN | LinearTask, figure: Path | None) -> dict[str, Any]:
+    """The document of a teacher network, by its modes where it has some, or of a task that is more than a teacher."""
+    if isinstance(found, LinearTask) and not found.is_white_teacher:
+        return analyze_task(rules, found, figure)
+    if not isinstance(found, LinearTask):
+        return analyze_network(rules, found, figure)
+    document = analyze_network(rules, found.teacher, figure)
+    if "reason" in document:  # without the remedy, which is for the matrix of a file
+        document["reason"] = document["reason"].partition(";")[0]
+    return document
+
+
+def training_command(name: str, source: str = "teacher", **options: Any) -> str:
+    """The command that trains a student on a teacher's file, read with the same options, or on a task.
 
     >>> training_command("brain.csv", spectral_radius=0.9, symmetrize=False, missing=None)
     'localgrad train --rule rflo --decay 0.5 --teacher brain.csv --spectral-radius 0.9 --no-symmetrize'
     """
-    words = ["localgrad", "train", "--rule", PAPER[-1], "--decay", "0.5", "--teacher", teacher]
+    words = ["localgrad", "train", "--rule", PAPER[-1], "--decay", "0.5", f"--{source}", name]
     for name, value in options.items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
@@ -103,7 +121,7 @@ def analyze_network(rules: Sequence[Rule], teacher: LinearRNN, figure: Path | No
         with np.errstate(all="ignore"):  # what overflows is refused below
             modes, _ = aligned_modes(teacher)
     except ValueError as reason:
-        return document | {"aligned": False, "reason": str(reason)} | _direction_table(rules, teacher, figure)
+        return document | {"aligned": False, "reason": str(reason)} | direction_table(rules, as_task(teacher), figure)
     return document | {"aligned": True} | _mode_table(rules, modes, figure)
 
 
@@ -135,70 +153,3 @@ def _mode_table(rules: Sequence[Rule], modes: Mode, figure: Path | None) -> dict
     ]
     silent = int(np.sum(~audible))
     return {"modes": rows, "silent_modes": silent, "figure": None if figure is None else str(figure)}
-
-
-def _direction_table(rules: Sequence[Rule], teacher: LinearRNN, figure: Path | None) -> dict[str, Any]:
-    data = _directions(rules, teacher)
-    rows = [
-        {"rule": name, "mean": float(x.mean()), "min": float(x.min()), "max": float(x.max())}
-        for name, x in zip(data.rule_name.values.tolist(), data.cosine.values, strict=True)
-    ]
-    check_finite(rows, "this teacher")
-    if figure is not None:
-        from localgrad.figures.directions import draw_directions
-        from localgrad.figures.plotting import save_figure, style
-
-        with style():
-            drawn = draw_directions(data)
-        save_figure(drawn, figure)
-    described = [_with_drawn_feedback(rule, teacher, 0).describe() for rule in rules]
-    written = None if figure is None else str(figure)
-    return {"rules": described, "num_students": NUM_STUDENTS, "cosines": rows, "figure": written}
-
-
-def _directions(rules: Sequence[Rule], teacher: LinearRNN) -> Any:
-    """A dataset of the cosines of each rule's exact update with BPTT's, and of the eigenvalues of `W`."""
-    import xarray as xr
-
-    from localgrad.reproduction.axes import rule_axis
-
-    cosines = np.array([_cosines(rules, teacher, seed) for seed in range(NUM_STUDENTS)]).T
-    values = np.linalg.eigvals(np.asarray(teacher.W, np.float64))
-    about = {
-        "cosine": "cosine of the rule's exact expected update of W and B with BPTT's",
-        "real_part": "real part of an eigenvalue of the teacher's W",
-        "imaginary_part": "imaginary part of an eigenvalue of the teacher's W",
-    }
-    arrays = {"cosine": (("rule", "student"), cosines), "real_part": ("eigenvalue", values.real),
-              "imaginary_part": ("eigenvalue", values.imag)}  # fmt: skip
-    described = {name: (*array, {"long_name": about[name], "units": "1"}) for name, array in arrays.items()}
-    return xr.Dataset(described, rule_axis(rules))
-
-
-def _cosines(rules: Sequence[Rule], teacher: LinearRNN, seed: int) -> list[float]:
-    """Cosine of each rule's exact update with BPTT's, for a random student of the teacher's sizes."""
-    student = random_network(*teacher.sizes, key=_keys(seed)[0], spectral_radius=0.8)
-    # Non-normal matrices have diagonals above their spectral radius, where e-prop's traces would not decay.
-    student = LinearRNN(student.A, student.W / max(1.0, float(abs(student.W.diagonal()).max()) / 0.8), student.B)
-    reference = _flat(expected_update(BPTT(), student, teacher))
-    updates = [_flat(expected_update(_with_drawn_feedback(rule, teacher, seed), student, teacher)) for rule in rules]
-    with np.errstate(all="ignore"):  # what is not finite is refused before it is shown
-        return [float(x @ reference / (np.linalg.norm(x) * np.linalg.norm(reference))) for x in updates]
-
-
-def _with_drawn_feedback(rule: Rule, teacher: LinearRNN, seed: int) -> Rule:
-    """A rule with a random feedback of the readout's size for its scalar `â`, which has no meaning without modes."""
-    if rule.feedback.fixed is None:
-        return rule
-    output, hidden, _ = teacher.sizes
-    return rule.with_feedback(jax.random.normal(_keys(seed)[1], (output, hidden)) / np.sqrt(hidden))
-
-
-def _keys(seed: int) -> Any:
-    """The keys of a student and of its feedback."""
-    return jax.random.split(jax.random.key(seed))
-
-
-def _flat(update: LinearRNN) -> np.ndarray:
-    """The recurrent and input weights' part of an update; the readout's is the same for every rule."""
-    return np.concatenate([np.ravel(update.W), np.ravel(update.B)])

@@ -7,18 +7,28 @@ from typing import Annotated, Any
 
 import typer
 
-from localgrad.cli.base import JsonOption, MissingOption, SubjectOption, SymmetrizeOption, app, check_finite, print_json
+from localgrad.cli.base import (
+    JsonOption,
+    MissingOption,
+    SubjectOption,
+    SymmetrizeOption,
+    TaskOption,
+    app,
+    check_finite,
+    print_json,
+)
 from localgrad.cli.rules import RULES, DecayOption, FeedbackOption, LagsOption, PolesOption, RuleCommand, make_rules
-from localgrad.cli.targets import check_targets
+from localgrad.cli.targets import check_one_source, check_targets
 
 
 @app.command(cls=RuleCommand)
 def analyze(
     teacher: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="TEACHER", help="A mode a*,b*,w*, such as 1,1,0.8; or a file with A, W and B, or a bare "
                      "matrix W: text, NumPy, MATLAB, TVB, GraphML, … (docs/files.md)."),
-    ],
+    ] = None,
+    task: TaskOption = None,
     rules: Annotated[
         list[str] | None,
         typer.Option("--rule", metavar="RULE", help=f"Rule to analyze, may be repeated: {RULES}. "
@@ -40,20 +50,23 @@ def analyze(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Analyze how rules learn a teacher: fixed points, spectra, convergence rates, critical learning rates.
+    """Analyze how rules learn a teacher or task: fixed points, spectra, convergence rates, critical learning rates.
 
     A network with symmetric W and identity input and output (any bare symmetric matrix, such as a connectome) is
     exactly data-aligned: each eigenvalue is a mode with its own rates. For other networks the report says how far
-    each rule's exact update points along BPTT's.
-
+    each rule's exact update points along BPTT's, and so for tasks that are more than a teacher.
 
     Examples:
 
     - `localgrad analyze --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8`
     - `localgrad analyze --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8 --poles tanh`
     - `localgrad analyze --teacher connectome.csv --spectral-radius 0.95`
+    - `localgrad analyze --task point-mass`
     """
-    check_targets({"--figure": figure}, inputs={"--teacher": teacher})
+    given = {"--teacher": teacher, "--task": task}
+    source = check_one_source(given)
+    name = str(given[f"--{source}"])
+    check_targets({"--figure": figure}, inputs={f"--{source}": name})
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -65,11 +78,11 @@ def analyze(
         feedback, decay = 1.0 if feedback is None else feedback, 0.5 if decay is None else decay
     chosen = make_rules(rules or PAPER, feedback=feedback, decay=decay, lags=lags)
     reading: dict[str, Any] = {"symmetrize": symmetrize, "missing": missing, "subject": subject}
-    found = work.read_teacher(teacher, spectral_radius=spectral_radius, **reading)
+    found = work.read_source(teacher, task, spectral_radius=spectral_radius, **reading)
     if isinstance(found, Mode):
         if figure is not None:
             raise ValueError(
-                f"--figure {figure} shows the modes of a network, but teacher {teacher!r} is one; leave it out"
+                f"--figure {figure} shows the modes of a network, but teacher {name!r} is one; leave it out"
             )
         document: dict[str, Any] = {
             "teacher": list(found),
@@ -77,13 +90,13 @@ def analyze(
         }
     elif poles != "direct":
         raise ValueError(
-            f"--poles {poles} is for a teacher of one mode, such as 1,1,0.8, but {teacher!r} is a network; leave it out"
+            f"--poles {poles} is for a teacher of one mode, such as 1,1,0.8, but {name!r} is a network; leave it out"
         )
     else:
-        document = {"teacher": teacher, **work.analyze_network(chosen, found, figure)}
+        document = {source: name, **work.analyze_source(chosen, found, figure)}
         if not document["aligned"]:
-            document["next"] = work.training_command(teacher, spectral_radius=spectral_radius, **reading)
-    check_finite(document, "this teacher")
+            document["next"] = work.training_command(name, source, spectral_radius=spectral_radius, **reading)
+    check_finite(document, f"this {source}")
     if as_json:
         print_json(document)
     else:

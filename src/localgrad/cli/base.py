@@ -127,6 +127,11 @@ SubjectOption = Annotated[
     int | None,
     typer.Option(metavar="K", help="Which network of a stack of matrices, counted from 0.", min=0),
 ]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(metavar="TASK", help="A task instead of a teacher: a .toml file (docs/files.md), or by name "
+                 "integrator, oscillator, two-delays or point-mass."),
+]  # fmt: skip
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
 
 

@@ -58,6 +58,11 @@ DecayOption = Annotated[
     float | None,
     typer.Option("--decay", metavar="NUMBER", help="Decay ŵ of the traces of a rule such as rflo, between -1 and 1."),
 ]
+ThroughPlantOption = Annotated[
+    bool,
+    typer.Option("--through-plant", help="Let bptt carry credit through the plant of a closed loop, as the gradient "
+                 "does."),
+]  # fmt: skip
 LagsOption = Annotated[
     int | None,
     typer.Option(

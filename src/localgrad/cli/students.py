@@ -15,6 +15,7 @@ import numpy as np
 
 from localgrad.cli.limits import check_memory
 from localgrad.cli.rules import check_lags
+from localgrad.cli.targets import task_without
 from localgrad.learning.result import TrainingRun
 from localgrad.learning.training_loop import exact_loss
 from localgrad.models.aligned import Mode, aligned_network
@@ -22,6 +23,7 @@ from localgrad.models.linear import LinearRNN, random_network
 from localgrad.outcomes import Outcome
 from localgrad.rules.presets import make_rule, parameters_of
 from localgrad.rules.rule import Rule
+from localgrad.tasks.linear_task import LinearTask, as_task
 from localgrad.tasks.teachers import load_teacher
 
 _FORMS = "give a file, random:OUTPUT,HIDDEN,INPUT or modes:W,W,…"
@@ -42,6 +44,14 @@ def check_counts(
     check_memory(f"the losses of {seeds:,} × {steps:,} steps", losses, "lower --steps or --seeds")
     drawn = size * batch * input * (1 if method == "online" else horizon)
     check_memory(f"the inputs of {batch:,} sequences of {horizon:,} steps", drawn, "lower --batch or --horizon")
+
+
+def make_task(teacher: str | None, task: str | None, *, spectral_radius: float | None, seed: int, **cleaning: Any
+              ) -> LinearTask:  # fmt: skip
+    """The task of a teacher (see `make_teacher`), or a task from a file or by name; one of the two is given."""
+    if task is None:
+        return as_task(make_teacher(str(teacher), spectral_radius=spectral_radius, seed=seed, **cleaning))
+    return task_without(task, {"spectral-radius": spectral_radius} | cleaning)
 
 
 def make_teacher(text: str, *, spectral_radius: float | None, seed: int, **cleaning: Any) -> LinearRNN:
@@ -81,9 +91,9 @@ def _random_teacher(text: str, sizes: list[Any], spectral_radius: float, seed: i
     return random_network(*sizes, key=key, spectral_radius=spectral_radius)
 
 
-def make_students(teacher: LinearRNN, hidden: int, *, scale: float, seeds: int, seed: int, dtype: Any) -> LinearRNN:
+def make_students(task: LinearTask, hidden: int, *, scale: float, seeds: int, seed: int, dtype: Any) -> LinearRNN:
     """Gaussian students, with a leading axis `"seeds"`."""
-    output, _, input = teacher.sizes
+    output, _, input = task.sizes
     if not 0 < scale < np.inf:
         raise ValueError(f"--scale must be a positive finite number; got {scale}")
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2), seeds)
@@ -98,6 +108,7 @@ def make_training_rule(
     feedback_scale: float | None,
     decay: float | None,
     lags: int | None,
+    through_plant: bool,
     seed: int,
 ) -> Rule:
     """The preset called `name`, with a fixed feedback drawn for each student where it needs one or a scale is given."""
@@ -105,6 +116,8 @@ def make_training_rule(
     parameter = parameters_of(name).get("feedback")
     if parameter is None and feedback_scale is not None:
         raise ValueError(f"--feedback-scale {feedback_scale} is not a parameter of {name}; leave it out")
+    if through_plant and "through_plant" not in parameters_of(name):
+        raise ValueError(f"--through-plant is not a parameter of {name}; leave it out")
     feedback = None
     if parameter is not None and (feedback_scale is not None or parameter.default is inspect.Parameter.empty):
         scale = 1.0 if feedback_scale is None else feedback_scale
@@ -113,18 +126,19 @@ def make_training_rule(
         key = jax.random.fold_in(jax.random.key(seed), 3)
         A = students.A
         feedback = scale / np.sqrt(A.shape[-1]) * jax.random.normal(key, A.shape, A.dtype)
-    return make_rule(name, feedback=feedback, decay=decay, lags=lags)
+    return make_rule(name, feedback=feedback, decay=decay, lags=lags, through_plant=through_plant or None)
 
 
 def describe_run(run: TrainingRun) -> dict[str, Any]:
     """A run as a document that JSON can hold; losses are exact expected ones."""
     trainer = run.trainer
-    names = ("output", "hidden", "input")
+    names, white = ("output", "hidden", "input"), trainer.task.is_white_teacher
+    task_names = names if white else ("output", "state", "input")
     initial = np.asarray(exact_loss(trainer, run.initial))
     rows = zip(run.outcome, initial, run.final_loss, run.diverged_at, strict=True)
     return {
         "rule": trainer.rule.describe(),
-        "teacher_sizes": dict(zip(names, trainer.task.sizes, strict=True)),
+        "teacher_sizes" if white else "task_sizes": dict(zip(task_names, trainer.task.sizes, strict=True)),
         "student_sizes": dict(zip(names, run.initial.sizes, strict=True)),
         "num_steps": run.loss.shape[-1],
         "learning_rate": float(trainer.learning_rate),

@@ -63,7 +63,8 @@ def _print_modes(console: Console, document: dict[str, Any]) -> None:
 
 def _print_cosines(console: Console, document: dict[str, Any]) -> None:
     _print_headline(console, document)
-    console.print(f"The network is not data-aligned: {document['reason']}.", soft_wrap=True)
+    what = "network is not data-aligned" if "teacher" in document else "task has no modes"
+    console.print(f"The {what}: {document['reason']}.", soft_wrap=True)
     students = f"{document['num_students']} random students, fixed feedback drawn anew for each"
     console.print(f"Cosine of each rule's exact update (of W and B) with BPTT's, over {students}:")
     table = Table("rule", "mean", "smallest", "largest", box=box.SIMPLE_HEAD)
@@ -72,14 +73,16 @@ def _print_cosines(console: Console, document: dict[str, Any]) -> None:
     console.print(table)
     if document["figure"]:
         console.print(f"Figure: {document['figure']}", soft_wrap=True)
-    console.print("Without modes there are no rates. How a rule learns this network shows in training:")
+    console.print("Without modes there are no rates. How a rule learns shows in training:")
     console.print(f"  {document['next']}", soft_wrap=True)
 
 
 def _print_headline(console: Console, document: dict[str, Any]) -> None:
     sizes = document["sizes"]
-    shape = f"{sizes['hidden']} hidden units, {sizes['output']} outputs, {sizes['input']} inputs"
+    own = f"{sizes['hidden']} hidden units" if "hidden" in sizes else f"{sizes['state']} state variables"
+    loop = ", closed loop" if document.get("closed_loop") else ""
+    shape = f"{own}, {sizes['output']} outputs, {sizes['input']} inputs{loop}"
     radius = f"spectral radius {document['spectral_radius']:.4g}"
-    console.print(f"{document['teacher']}: {shape}, {radius}.", soft_wrap=True)
+    console.print(f"{document.get('teacher', document.get('task'))}: {shape}, {radius}.", soft_wrap=True)
     for rule in document["rules"]:
         console.print(Text(rule, "bold"))

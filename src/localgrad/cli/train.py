@@ -9,19 +9,20 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from localgrad.cli.base import JsonOption, MissingOption, SubjectOption, SymmetrizeOption, app, print_json
-from localgrad.cli.rules import DecayOption, LagsOption, RuleCommand, RuleOption
-from localgrad.cli.targets import check_targets
+from localgrad.cli.base import JsonOption, MissingOption, SubjectOption, SymmetrizeOption, TaskOption, app, print_json
+from localgrad.cli.rules import DecayOption, LagsOption, RuleCommand, RuleOption, ThroughPlantOption
+from localgrad.cli.targets import check_one_source, check_targets
 
 
 @app.command(cls=RuleCommand)
 def train(
     rule: RuleOption,
     teacher: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="TEACHER", help="A file with A, W and B, or a bare matrix W (docs/files.md); or "
                      "random:OUTPUT,HIDDEN,INPUT; or modes:W,W,... with a* = b* = 1 and these w*."),
-    ],
+    ] = None,
+    task: TaskOption = None,
     spectral_radius: Annotated[
         float | None,
         typer.Option(metavar="RHO", help="Scale the teacher's W to this spectral radius. [default: 0.9 if random]"),
@@ -36,8 +37,10 @@ def train(
     ] = None,
     decay: DecayOption = None,
     lags: LagsOption = None,
+    through_plant: ThroughPlantOption = False,
     hidden: Annotated[
-        int | None, typer.Option(metavar="N", help="Hidden units of a student. [default: the teacher's]", min=1)
+        int | None, typer.Option(metavar="N", help="Hidden units of a student. [default: as many as "
+                            "the teacher has, or the task state variables]", min=1)
     ] = None,
     scale: Annotated[float, typer.Option(metavar="SCALE", help="Scale of a student's Gaussian initial weights.")] = 0.3,
     learning_rate: Annotated[float, typer.Option(metavar="RATE", help="Learning rate, positive.")] = 0.01,
@@ -68,7 +71,7 @@ def train(
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Loss curves (.png or .svg).")] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Train students on a teacher, with updates sampled from white-noise sequences.
+    """Train students on a teacher or another linear task, with updates sampled from noisy sequences.
 
     A run stopped at any time goes on from its checkpoint, and ends exactly as if it had never stopped.
 
@@ -77,8 +80,12 @@ def train(
     - `localgrad train --rule bptt --teacher random:4,64,4 --seeds 5 --figure bptt.png`
     - `localgrad train --rule rflo --decay 0.5 --teacher modes:0.9,0.7,0.5 --hidden 20 --out student.npz`
     - `localgrad train --rule eprop --teacher connectome.csv --spectral-radius 0.9 --steps 100000 --checkpoint run.npz`
+    - `localgrad train --rule rflo --decay 0.5 --task oscillator --hidden 8`
     """
-    check_targets({"--checkpoint": checkpoint, "--out": out, "--figure": figure}, inputs={"--teacher": teacher})
+    given = {"--teacher": teacher, "--task": task}
+    source = check_one_source(given)
+    check_targets({"--checkpoint": checkpoint, "--out": out, "--figure": figure},
+                  inputs={option: text for option, text in given.items() if text is not None})  # fmt: skip
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -89,14 +96,21 @@ def train(
     if seed >= 2**63:
         raise ValueError(f"--seed {seed} must be below 2**63; give a smaller one")
     work.check_counts(
-        teacher, hidden=hidden, seeds=seeds, steps=steps, batch=batch, horizon=horizon, method=method, double=double
+        teacher or "",
+        hidden=hidden,
+        seeds=seeds,
+        steps=steps,
+        batch=batch,
+        horizon=horizon,
+        method=method,
+        double=double,
     )
-    found = work.make_teacher(
-        teacher, spectral_radius=spectral_radius, seed=seed, symmetrize=symmetrize, missing=missing, subject=subject
-    )
+    cleaning: dict[str, Any] = {"symmetrize": symmetrize, "missing": missing, "subject": subject}
+    found = work.make_task(teacher, task, spectral_radius=spectral_radius, seed=seed, **cleaning)
     dtype = "float64" if double else "float32"
     batch_of = work.make_students(found, hidden or found.sizes[1], scale=scale, seeds=seeds, seed=seed, dtype=dtype)
-    chosen = work.make_training_rule(rule, batch_of, feedback_scale=feedback_scale, decay=decay, lags=lags, seed=seed)
+    chosen = work.make_training_rule(rule, batch_of, feedback_scale=feedback_scale, decay=decay, lags=lags,
+                                     through_plant=through_plant, seed=seed)  # fmt: skip
     started = time.perf_counter()
     try:
         run = run_training(
@@ -115,7 +129,7 @@ def train(
         work.draw_losses(run, figure)
     files = {"out": out, "figure": figure, "checkpoint": checkpoint}
     written = {kind: None if path is None else str(path) for kind, path in files.items()}
-    document = {"teacher": teacher} | work.describe_run(run) | {"seconds": seconds} | written
+    document = {source: given[f"--{source}"]} | work.describe_run(run) | {"seconds": seconds} | written
     if as_json:
         print_json(document)
     else:
@@ -125,7 +139,8 @@ def train(
 def _print(document: dict[str, Any]) -> None:
     seeds, silent = document["seeds"], document["silent_loss"]
     plural = "s" * (len(seeds) > 1)
-    print(f"{document['rule']}; teacher {document['teacher']}: {len(seeds)} seed{plural}, "
+    source = "teacher" if "teacher" in document else "task"
+    print(f"{document['rule']}; {source} {document[source]}: {len(seeds)} seed{plural}, "
           f"{document['num_steps']:,} steps, batches of {document['batch_size']} × {document['horizon']}")  # fmt: skip
     outcomes = [seed["outcome"] for seed in seeds]
     counts = ", ".join(f"{name} {outcomes.count(name)}" for name in ("converged", "unfinished", "diverged"))
