@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from localgrad.updates.stein import (
-    factor,
     first_power,
     is_elementwise,
     square,
@@ -14,6 +13,7 @@ from localgrad.updates.stein import (
     sum_first_lags,
     times,
     transpose_times,
+    with_factor,
 )
 
 rng = np.random.default_rng(0)
@@ -37,7 +37,7 @@ def apply(matrices, S):
 
 def apply_powers(powers, S):
     M, N = powers
-    return apply((M.matrix, N.matrix), S) * factor(M, N)
+    return with_factor(apply((M.matrix, N.matrix), S), M, N)
 
 
 def contraction(matrices):
@@ -65,7 +65,7 @@ def test_products_do_not_depend_on_the_form(M):
 @pytest.mark.parametrize("scale", [1.0, 1e-200, 1e150])
 def test_powers_and_the_bounds_of_their_norms(M, scale):
     """The squares of 1e-200 and of 1e150 are no numbers of float64's; their logarithms are."""
-    power, exact = first_power(scale * M).normalized(), full(M)
+    power, exact = first_power(scale * M, scaled=True).normalized(), full(M)
     for round in range(4):
         shift = 2.0**round * np.log2(scale)
         assert power.log2_bound >= np.log2(np.linalg.norm(exact, 2)) + shift - 1e-9
@@ -80,9 +80,13 @@ def test_first_lags(M, lags):
     np.testing.assert_allclose(sum_first_lags(apply, (M, N), X, lags), summed(M, lags), rtol=1e-12, atol=1e-14)
 
 
+EITHER_WAY = pytest.mark.parametrize("scaled", [False, True])
+
+
+@EITHER_WAY
 @FORMS
-def test_all_lags(M):
-    total, converged = sum_all_lags(apply_powers, contraction, (M, N), X)
+def test_all_lags(M, scaled):
+    total, converged = sum_all_lags(apply_powers, contraction, (M, N), X, scaled=scaled)
     assert converged == 1
     # Norms below 0.9 · 0.9: the rest after 300 lags is below rounding.
     np.testing.assert_allclose(total, summed(M, 300), rtol=1e-12, atol=1e-14)
@@ -93,7 +97,7 @@ def test_all_lags(M):
 def test_derivatives_solve_the_same_equation(M):
     """For `S = X + MᵀSN` along `(dM, dN, dX)`, against central differences with step 1e-6."""
     directions = [jnp.asarray(np.random.default_rng(1).standard_normal(x.shape)) for x in (M, N, X)]
-    solve = lambda M, N, X: sum_all_lags(apply_powers, contraction, (M, N), X)[0]  # noqa: E731
+    solve = lambda M, N, X: sum_all_lags(apply_powers, contraction, (M, N), X, scaled=True)[0]  # noqa: E731
     _, tangent = jax.jvp(solve, (M, N, X), tuple(directions))
     moved = [solve(*(x + sign * 1e-6 * dx for x, dx in zip((M, N, X), directions, strict=True))) for sign in (1, -1)]
     # Step 1e-6: truncation 1e-12, rounding 1e-16/1e-6, times derivatives of order 100.
@@ -104,18 +108,37 @@ def test_derivatives_solve_the_same_equation(M):
     np.testing.assert_allclose(backwards, jnp.vdot(weights, tangent), rtol=1e-11)
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("radius", [1.0, 1.0 + 1e-9, 1.5, 100.0])
-def test_a_divergent_sum_says_so(radius):
-    _, converged = sum_all_lags(apply_powers, contraction, (radius * jnp.ones((1, 1)), jnp.eye(3)), X)
+def test_a_divergent_sum_says_so(radius, scaled):
+    _, converged = sum_all_lags(apply_powers, contraction, (radius * jnp.ones((1, 1)), jnp.eye(3)), X, scaled=scaled)
     assert converged == 0
 
 
-def test_growth_on_one_side_is_not_hidden_by_underflow_on_the_other():
+@EITHER_WAY
+def test_growth_on_one_side_is_not_hidden_by_underflow_on_the_other(scaled):
     """`(1.75 · 0.6)^j` grows, though `0.6^j` alone underflows."""
-    _, converged = sum_all_lags(apply_powers, contraction, (1.75 * jnp.ones((1, 1)), 0.6 * jnp.eye(3)), X)
+    _, converged = sum_all_lags(
+        apply_powers, contraction, (1.75 * jnp.ones((1, 1)), 0.6 * jnp.eye(3)), X, scaled=scaled
+    )
     assert converged == 0
 
 
-def test_nan_does_not_converge():
-    _, converged = sum_all_lags(apply_powers, contraction, (jnp.full((1, 1), jnp.nan), N), X)
+@EITHER_WAY
+def test_slow_decay_beside_growth(scaled):
+    """`(1.99 · 0.5)^j` needs `1.99^4096`, beyond the range: scaled powers hold it, plain ones say that they cannot.
+
+    After 1024 lags `0.5^j` has vanished beside `1.99^j`, of 1e306, though their product is 0.006 still.
+    """
+    total, converged = sum_all_lags(
+        apply_powers, contraction, (1.99 * jnp.ones((1, 1)), 0.5 * jnp.eye(3)), X, scaled=scaled
+    )
+    assert converged == scaled
+    if scaled:
+        np.testing.assert_allclose(total, X / (1 - 0.995), rtol=1e-12)
+
+
+@EITHER_WAY
+def test_nan_does_not_converge(scaled):
+    _, converged = sum_all_lags(apply_powers, contraction, (jnp.full((1, 1), jnp.nan), N), X, scaled=scaled)
     assert converged == 0

@@ -12,13 +12,14 @@ zeros of `𝐖` and what is not needed of `𝐐`. A scalar propagator needs only
 rule that keeps few lags a short sum.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax.scipy.linalg import block_diag
 from jaxtyping import Array
 
-from localgrad.updates.stein import Power, factor, sum_all_lags, sum_first_lags, transpose_times
+from localgrad.updates.stein import Power, sum_all_lags, sum_first_lags, transpose_times, with_factor
 from localgrad.updates.system import Correlations, Credit, ErrorSystem
 
 # Up to this many hidden units of student and teacher together, 𝐖 is one block: a quarter less time at 10 and 10, more
@@ -57,10 +58,10 @@ def _advance(powers: _Matrices, sums: _Sums) -> _Sums:
         hidden = S.shape[0]
         left = W[0] if powers.M is None else powers.M
         M = left.matrix[:hidden, :hidden] if powers.M is None else left.matrix
-        return transpose_times(M, S) @ right.matrix * factor(left, right)
+        return with_factor(transpose_times(M, S) @ right.matrix, left, right)
 
     def covariance(left: Power, Q: Array, right: Power) -> Array:
-        return left.matrix @ Q @ right.matrix.mT * factor(left, right)
+        return with_factor(left.matrix @ Q @ right.matrix.mT, left, right)
 
     return _Sums(
         tuple(carried(S, right) for S, right in zip(sums.S, W, strict=False)),
@@ -79,21 +80,27 @@ def _covariances(system: ErrorSystem, columns: int) -> dict[tuple[int, int], Arr
     return {(row, column): B[row] @ B[column].mT for row in range(len(B)) for column in range(min(row + 1, columns))}
 
 
-def closed_form_correlations(whole: ErrorSystem, credit: Credit, max_lags: int | None) -> tuple[Correlations, Array]:
-    """What the credit of a rule that keeps `max_lags` meets, and whether the sums converged."""
+def closed_form_correlations(
+    whole: ErrorSystem, credit: Credit, max_lags: int | None, *, scaled: bool
+) -> tuple[Correlations, Array]:
+    """What the credit of a rule that keeps `max_lags` meets, and whether the sums converged.
+
+    `scaled`: as in `sum_all_lags`.
+    """
+    sum_up = partial(sum_all_lags, _advance, _contraction, scaled=scaled)
     system, size = _in_blocks(whole), len(whole.W[0])
     M, Ft = credit.M, credit.F.mT
     matrices = _Matrices(system.W, None if credit.is_jacobian else M)
     Q = _covariances(system, columns=1)
     if max_lags is not None:
-        sums, exists = sum_all_lags(_advance, _contraction, _only_states(system), _Sums((), Q))
+        sums, exists = sum_up(_only_states(system), _Sums((), Q))
         S = tuple(_first_lags(max_lags, M, Ft @ A, W) for A, W in zip(system.A, system.W, strict=True))
     elif M.shape[-2:] == (1, 1):
         # A scalar M commutes with Fᵀ: sum the few rows Σ m^j 𝐀 𝐖^j, and multiply by Fᵀ once.
-        sums, exists = sum_all_lags(_advance, _contraction, matrices, _Sums(system.A, Q))
+        sums, exists = sum_up(matrices, _Sums(system.A, Q))
         S = tuple(Ft @ rows for rows in sums.S)
     else:
-        sums, exists = sum_all_lags(_advance, _contraction, matrices, _Sums(tuple(Ft @ A for A in system.A), Q))
+        sums, exists = sum_up(matrices, _Sums(tuple(Ft @ A for A in system.A), Q))
         S = sums.S
     return _correlations(system, S, [sums.Q[row, 0][:, :size] for row in range(len(S))]), exists > 0
 

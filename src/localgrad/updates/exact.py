@@ -5,7 +5,8 @@ horizon (`doubling.py`), and sums lag by lag for a finite one and for large netw
 see a student and its task as one linear system (`system.py`).
 
 Both get readouts, feedback and input weights with largest entries of about 1. The powers of 2 taken out are put back
-into the result; so squares of small weights do not vanish, and those of large ones do not overflow, on the way.
+into the result; so squares of small weights do not vanish, and those of large ones do not overflow, on the way
+(`scaling.py`).
 
 What is a door to users is in `expected.py`, whether a result exists in `existence.py`.
 """
@@ -31,7 +32,16 @@ from localgrad.updates.existence import explain_missing
 from localgrad.updates.horizon import Horizon
 from localgrad.updates.lags import Lags, check_memory, correlations_by_lags, lags_of, loss_by_lags
 from localgrad.updates.problem import check_problem, check_rule, is_traced
-from localgrad.updates.system import Correlations, ErrorSystem, credit_of, error_system, passes_plant, update_of
+from localgrad.updates.scaling import scaled_to_one, times_powers_of_2
+from localgrad.updates.system import (
+    Correlations,
+    ErrorSystem,
+    carries_jacobian,
+    credit_of,
+    error_system,
+    passes_plant,
+    update_of,
+)
 
 Method = Literal["auto", "doubling", "lags"]
 
@@ -57,17 +67,17 @@ def exact_update(
     credit = hidden + len(task.dynamics) * passes_plant(rule, task)
     check_memory(output, credit, task.num_noises, horizon)
     lags = lags_of(horizon, _precision(student, task))
+    traced_method = _traced_method(rule, task) if horizon.is_infinite and method != "lags" else "lags"
     if is_traced(rule, student, task):
-        traced_method = "doubling" if horizon.is_infinite and method != "lags" else "lags"
         return _nan_unless(*_update(rule, student, task, lags, traced_method))
     chosen = _choose(output, credit, horizon) if method == "auto" else method
     split = split_rule(rule)
     update, exists = _compiled_update(*split, student, task, lags, chosen)
     if is_traced(exists):  # known numbers, but inside someone's jit
-        return _nan_unless(update, exists)
-    if not exists and chosen == "lags" and horizon.is_infinite:
-        # More lags than the buffer holds (spectral radius close to 1), or no update at all.
-        update, exists = _compiled_update(*split, student, task, lags, "doubling")
+        return _nan_unless(*_compiled_update(*split, student, task, lags, traced_method))
+    if not exists and horizon.is_infinite:
+        # More lags than the buffer holds (spectral radius close to 1), powers beyond the range, or no update at all.
+        update, exists = _compiled_update(*split, student, task, lags, "scaled doubling")
     if not exists:
         explain_missing(rule, student, task, horizon)
     return update
@@ -123,19 +133,22 @@ def _choose(output: int, credit: int, horizon: Horizon) -> str:
     return "lags" if not horizon.is_infinite or (credit >= _LAGS_FROM_HIDDEN and few_outputs) else "doubling"
 
 
+def _traced_method(rule: Rule, task: LinearTask) -> str:
+    """Where nothing can be tried again: plain powers if they do for certain, which those of a stable `𝐖` do."""
+    return "doubling" if rule.lags is not None or carries_jacobian(rule, task) else "scaled doubling"
+
+
 def _update(rule: Rule, student: LinearRNN, task: LinearTask, lags: Lags, method: str) -> tuple[LinearRNN, Array]:
     """The update, and whether it exists."""
     rule, student, task = _in_one_precision(rule, student, task)
-    system, (a, b) = _scale_out(error_system(student, task))
-    credit = credit_of(rule, student, task)
-    (F,), f = _near_one(credit.F)
-    credit = credit._replace(F=F)
-    if method == "doubling":
-        found, complete = closed_form_correlations(system, credit, rule.lags)
-    else:
+    system, credit = error_system(student, task), credit_of(rule, student, task)
+    (A, B, (F,)), (a, b, f) = scaled_to_one(system.A, system.B, (credit.F,))
+    system, credit = ErrorSystem(A, system.W, B), credit._replace(F=F)
+    if method == "lags":
         found, complete = correlations_by_lags(system, credit, rule.lags, lags)
-    exponents = (a + 2 * b, f + a + 2 * b, f + a + b)
-    found = Correlations(*(_times_power_of_2(x, e) for x, e in zip(found, exponents, strict=True)))
+    else:
+        found, complete = closed_form_correlations(system, credit, rule.lags, scaled=method == "scaled doubling")
+    found = Correlations(*times_powers_of_2(found, (a + 2 * b, f + a + 2 * b, f + a + b)))
     update = update_of(found, student, task)
     finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(update)])
     return update, complete & jnp.all(finite)
@@ -143,9 +156,11 @@ def _update(rule: Rule, student: LinearRNN, task: LinearTask, lags: Lags, method
 
 def _loss(student: LinearRNN, task: LinearTask, lags: Lags) -> Array:
     _, student, task = _in_one_precision(None, student, task)
-    system, (a, b) = _scale_out(error_system(student, task))
+    system = error_system(student, task)
+    (A, B), (a, b) = scaled_to_one(system.A, system.B)
+    system = ErrorSystem(A, system.W, B)
     value = closed_form_loss(system) if lags.num_blocks is None else loss_by_lags(system, lags)
-    return _times_power_of_2(value, 2 * (a + b))
+    return times_powers_of_2((value,), (2 * (a + b),))[0]
 
 
 @partial(jax.jit, static_argnums=(0, 1, 6))
@@ -162,7 +177,7 @@ def _nan_unless(update: LinearRNN, exists: Array) -> LinearRNN:
     return jax.tree.map(lambda x: jnp.where(exists, x, jnp.nan), update)
 
 
-# --- precision and range ---------------------------------------------------------------------------------------------
+# --- precision ------------------------------------------------------------------------------------------------------
 
 
 def _precision(student: LinearRNN, task: LinearTask) -> Any:
@@ -175,26 +190,3 @@ def _in_one_precision(rule: Any, student: LinearRNN, task: LinearTask) -> tuple[
     dtype = _precision(student, task)
     trees = (rule, student, task)
     return jax.tree.map(lambda x: x if isinstance(x, int) else jnp.asarray(x, dtype), trees)
-
-
-def _scale_out(system: ErrorSystem) -> tuple[ErrorSystem, tuple[Array, Array]]:
-    """The system with readouts and input weights of about 1, and the exponents taken out of the two."""
-    (A, a), (B, b) = _near_one(*system.A), _near_one(*system.B)
-    return ErrorSystem(A, system.W, B), (a, b)
-
-
-def _near_one(*matrices: Array) -> tuple[tuple[Array, ...], Array]:
-    """Matrices over the power of 2 that brings the largest entry of all to about 1, and its exponent."""
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(jax.lax.stop_gradient(x))) for x in matrices]))
-    most = jnp.finfo(largest.dtype).maxexp - 2  # so that the power is a normal number
-    exponent = jnp.clip(jnp.frexp(largest)[1], -most, most)
-    scale = jnp.ldexp(jnp.ones((), largest.dtype), -exponent)
-    return tuple(x * scale for x in matrices), exponent
-
-
-def _times_power_of_2(x: Array, exponent: Array) -> Array:
-    """`x · 2^exponent`, in two steps, since the power itself may overflow where the product does not."""
-    half = exponent // 2
-    for part in (half, exponent - half):
-        x = x * jnp.ldexp(jnp.ones((), x.dtype), part)
-    return x

@@ -9,8 +9,9 @@ which holds the sum of `2^k` lags after `k` rounds and converges quadratically (
 products only: it batches and runs on any device. A solver of the linear equation would return finite
 nonsense where the sum diverges; this one notices, because the powers do not vanish.
 
-Powers are kept as a matrix of entries of about 1 times a power of 2 (`Power`), so that none overflows or underflows
-alone: `M^j` may be as large as it likes where `W^j` is as small. Scaling by powers of 2 costs no accuracy.
+`M^j` may grow where `W^j` decays faster. Plain powers notice where this leaves the range of the numbers, and the sum
+counts as one that does not converge. Scaled ones (`Power`), matrices of entries of about 1 times a power of 2, hold any,
+but take half the time again where matrices are small; so they are a second try (`exact.py`).
 
 The sums are differentiable in both modes and to any order, through the equation they solve.
 """
@@ -24,41 +25,57 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
+from localgrad.updates.scaling import exponent_of, power_of_2
+
 Apply = Callable[[Any, Any], Any]  # (powers, X) -> L X
 
 
 class Power(NamedTuple):
-    """The matrix `matrix · 2^exponent`; the exponent is a whole number, kept as a floating-point one."""
+    """The matrix `matrix · 2^exponent`; the exponent is a whole number, kept as a floating-point one.
+
+    A plain power has the exponent `None`, which stands for 0 and is never changed.
+    """
 
     matrix: Array
-    exponent: Array
+    exponent: Array | None
     largest: Array  # entry of the matrix, in modulus
 
     @property
     def log2_bound(self) -> Array:
-        """The binary logarithm of an upper bound of the spectral norm, which is size × largest entry."""
-        return self.exponent + jnp.log2(self.matrix.shape[-1] * self.largest)
+        """The binary logarithm of an upper bound of the spectral norm, which is size × largest entry.
+
+        It is infinite for a plain power beyond the root of the largest number: another power that has vanished beside
+        it might have mattered.
+        """
+        bound = jnp.log2(self.matrix.shape[-1] * self.largest)
+        if self.exponent is not None:
+            return self.exponent + bound
+        return jnp.where(self.largest < 2.0 ** (jnp.finfo(bound.dtype).maxexp // 2), bound, jnp.inf)
 
     def normalized(self) -> "Power":
-        """The same, with entries of about 1."""
-        _, shift = jnp.frexp(self.largest)
-        scale = jnp.ldexp(jnp.ones((), self.matrix.dtype), -shift)
+        """The same, with entries of about 1; a plain power as it is."""
+        if self.exponent is None:
+            return self
+        shift = exponent_of(self.largest)
+        scale = power_of_2(-shift, self.matrix.dtype)
         return Power(self.matrix * scale, self.exponent + shift.astype(self.exponent.dtype), self.largest * scale)
 
     def squared(self) -> "Power":
         """Its square, with entries of about 1 if its own are."""
         matrix = square(self.matrix)
-        return Power(matrix, 2 * self.exponent, jnp.max(jnp.abs(matrix))).normalized()
+        exponent = None if self.exponent is None else 2 * self.exponent
+        return Power(matrix, exponent, jnp.max(jnp.abs(matrix))).normalized()
 
 
-def first_power(matrix: Array) -> Power:
+def first_power(matrix: Array, scaled: bool) -> Power:
     """The first power of a matrix: itself."""
-    return Power(matrix, jnp.zeros((), matrix.dtype), jnp.max(jnp.abs(matrix)))
+    return Power(matrix, jnp.zeros((), matrix.dtype) if scaled else None, jnp.max(jnp.abs(matrix)))
 
 
-def factor(*powers: Power) -> Array:
-    """`2^(sum of exponents)` of powers whose matrices are multiplied."""
-    return jnp.exp2(sum((power.exponent for power in powers), start=jnp.zeros((), powers[0].exponent.dtype)))
+def with_factor(product: Array, *powers: Power) -> Array:
+    """A product of powers' matrices times `2^(sum of their exponents)`; of plain powers as it is."""
+    exponents = [power.exponent for power in powers if power.exponent is not None]
+    return product * power_of_2(sum(exponents[1:], start=exponents[0]), product.dtype) if exponents else product
 
 
 def margin(W: Any) -> float:
@@ -89,16 +106,18 @@ def square(M: Array) -> Array:
     return M * M if is_elementwise(M) else M @ M
 
 
-def sum_all_lags(apply: Apply, contraction: Callable[[Any], Array], matrices: Any, X: Any) -> tuple[Any, Array]:
+def sum_all_lags(
+    apply: Apply, contraction: Callable[[Any], Array], matrices: Any, X: Any, *, scaled: bool = False
+) -> tuple[Any, Array]:
     """`Σ_{j≥0} L^j X` for pytrees `X`, with `L X = apply(powers, X)` for `powers` like `matrices`, each a `Power`.
 
     `contraction(powers)` is the binary logarithm of a bound of the norm of `L`; the rounds stop when it falls below
-    rounding.
+    rounding. `scaled`: whether powers are scaled; plain ones may overflow, and then the sum does not converge.
 
     Returns the sum and whether it converged (it does not where the spectral radius of `L` is 1 within rounding, or
     more).
     """
-    powers = jax.tree.map(first_power, matrices)
+    powers = jax.tree.map(lambda matrix: first_power(matrix, scaled), matrices)
     # All unknowns are one vector: JAX transposes a linear solve only where each of its right-hand sides depends on what
     # is differentiated, and of one right-hand side this is true. Its last entry, with the equation `flag = 1`, says
     # whether the others were found. Not `has_aux`: `jax.vmap` then batches what does not depend on the batch, and

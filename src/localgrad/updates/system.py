@@ -79,13 +79,18 @@ def credit_of(rule: Rule, student: LinearRNN, task: LinearTask) -> Credit:
     """How a rule carries the error back: on the hidden units, or through the plant of a closed loop."""
     F, M = rule.feedback(student.A), rule.propagator(student.W)
     if not passes_plant(rule, task):
-        return Credit(F, M, rule.propagator.is_jacobian and not task.is_closed_loop)
+        return Credit(F, M, carries_jacobian(rule, task))
     hidden, dtype = len(student.W), student.W.dtype
     own = M * jnp.eye(hidden, dtype=dtype) if is_elementwise(M) else M
     X = jnp.zeros((student.sizes[2], len(task.dynamics)), dtype) if task.to_input is None else task.to_input
     joint = jnp.block([[own, student.B @ X], [task.effect @ F, task.dynamics]])
-    is_gradient = rule.propagator.is_jacobian and rule.feedback.is_symmetric
-    return Credit(jnp.concatenate([F, -task.to_target], axis=1), joint, is_gradient)
+    return Credit(jnp.concatenate([F, -task.to_target], axis=1), joint, carries_jacobian(rule, task))
+
+
+def carries_jacobian(rule: Rule, task: LinearTask) -> bool:
+    """Whether `M` is known to be the error system's own matrix."""
+    own = rule.feedback.is_symmetric if passes_plant(rule, task) else not task.is_closed_loop
+    return rule.propagator.is_jacobian and own
 
 
 def passes_plant(rule: Rule, task: LinearTask) -> bool:
