@@ -52,8 +52,7 @@ def texts(draw):
     )  # fmt: skip
     if draw(st.booleans()):
         text = "# made by a program\n" + text
-    if draw(st.booleans()):
-        text = text.replace("\n", "\r\n")
+    text = text.replace("\n", draw(st.sampled_from(["\n", "\r\n", "\r"])))
     return W, draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])), text
 
 

@@ -112,7 +112,7 @@ def _decoded(data: bytes) -> str:
 
 def _content(text: str) -> Lines:
     """Lines with content, counted from 1: without comments, blank lines and what is longer than any line of numbers."""
-    stream = io.StringIO(text)
+    stream = io.StringIO(text, newline=None)  # a lone carriage return ends a line too, as on old Macs
     for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE), ""), start=1):
         if len(line) == MAX_LINE:  # split, it could take thirty times its size
             raise ValueError(f"line {number} has {MAX_LINE:,} characters or more; {_SAVE_AGAIN}")

@@ -10,7 +10,7 @@ products only: it batches and runs on any device. A solver of the linear equatio
 nonsense where the sum diverges; this one notices, because the powers do not vanish.
 
 `M^j` may grow where `W^j` decays faster. Plain powers notice where this leaves the range of the numbers, and the sum
-counts as one that does not converge. Scaled ones (`Power`), matrices of entries of about 1 times a power of 2, hold any,
+counts as one that does not converge. Scaled ones (`Power`), entries of about 1 times a power of 2, hold any,
 but take half the time again where matrices are small; so they are a second try (`exact.py`).
 
 The sums are differentiable in both modes and to any order, through the equation they solve.
