@@ -65,7 +65,7 @@ def network(matrices: Any) -> lg.LinearRNN:
     return lg.LinearRNN(*matrices)
 
 
-def matrices(net: lg.LinearRNN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def matrices(net: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.asarray(net.A), np.asarray(net.W), np.asarray(net.B)
 
 

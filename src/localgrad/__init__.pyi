@@ -17,6 +17,7 @@ from .models.aligned import Mode as Mode
 from .models.aligned import aligned_network as aligned_network
 from .models.aligned import project_modes as project_modes
 from .models.aligned import random_frames as random_frames
+from .models.leaky import LeakyRNN as LeakyRNN
 from .models.linear import LinearRNN as LinearRNN
 from .models.linear import conserved_quantity as conserved_quantity
 from .models.linear import markov_parameters as markov_parameters
@@ -49,8 +50,10 @@ from .rules.parts import Feedback as Feedback
 from .rules.parts import Propagator as Propagator
 from .rules.presets import BPTT as BPTT
 from .rules.presets import RFLO as RFLO
+from .rules.presets import BellecEProp as BellecEProp
 from .rules.presets import EProp as EProp
 from .rules.presets import FeedbackAlignment as FeedbackAlignment
+from .rules.presets import SnAp1 as SnAp1
 from .rules.presets import ThreeFactor as ThreeFactor
 from .rules.presets import TruncatedBPTT as TruncatedBPTT
 from .rules.presets import make_rule as make_rule

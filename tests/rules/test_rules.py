@@ -95,7 +95,9 @@ class TestBadInput:
     def test_words(self):
         with pytest.raises(ValueError, match="unknown feedback 'random'; use 'symmetric', a fixed feedback, a"):
             lg.Rule("random")
-        with pytest.raises(ValueError, match="unknown propagator 'diag'; use 'full', 'diagonal', a decay, a"):
+        with pytest.raises(
+            ValueError, match="unknown propagator 'diag'; use 'full', 'diagonal', 'internal', a decay, a"
+        ):
             lg.Rule("symmetric", "diag")
         with pytest.raises(ValueError, match="unknown feedback 'symetric'"):
             lg.EProp("symetric")
@@ -107,7 +109,7 @@ class TestMakeRule:
             lg.make_rule("rtrl")
 
     def test_surplus(self):
-        with pytest.raises(ValueError, match="rule 'bptt' takes no parameters; leave out decay, feedback"):
+        with pytest.raises(ValueError, match="rule 'bptt' takes through_plant; leave out decay, feedback"):
             lg.make_rule("bptt", feedback=1.0, decay=0.5)
         with pytest.raises(ValueError, match="rule 'eprop' takes feedback; leave out decay"):
             lg.make_rule("eprop", decay=0.5)

@@ -190,7 +190,7 @@ def _like(network: LinearRNN, other: LinearRNN) -> LinearRNN:
     return jax.tree.map(lambda x, y: x if x.ndim == y.ndim else x[None], network, other)
 
 
-_PARTS = {"feedback": ("symmetric", "fixed"), "propagator": ("full", "diagonal", "decay")}
+_PARTS = {"feedback": ("symmetric", "fixed"), "propagator": ("full", "diagonal", "decay", "internal")}
 _SHIPPED = {
     name: kind
     for name, kind in vars(shipped).items()

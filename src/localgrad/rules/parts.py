@@ -1,9 +1,11 @@
 r"""What a rule is made of: the feedback `F` and the propagator `M`.
 
-    F = symmetric · A + fixed + Σ terms(A)          M = full · J + diagonal · diag(J) + decay · I + Σ terms(J)
+    F = symmetric · A + fixed + Σ terms(A)
+    M = full · J + diagonal · diag(J) + internal · J₀ + decay · I + Σ terms(J)
 
-with the readout `A` and the state Jacobian `J`. Their structure is asked, never inferred from arrays: whether `M` is
-the Jacobian, diagonal or a multiple of the identity, and what both are on a mode.
+with the readout `A`, the state Jacobian `J`, and its *internal* part `J₀`: what a unit carries over by itself, without
+any recurrent weight, such as `1 − α` where it leaks; 0 in a network without a leak. Their structure is asked, never
+inferred from arrays: whether `M` is the Jacobian, diagonal or a multiple of the identity, and what both are on a mode.
 
 Limits: coefficients are numbers; what singles out units or weights is a `Term` (`terms.py`).
 """
@@ -97,10 +99,10 @@ class Feedback(Final, Summand, eqx.Module, final=True):
 
 
 class Propagator(Final, Summand, eqx.Module, final=True):
-    r"""`M = full · J + diagonal · diag(J) + decay · I + Σ terms`: what carries credit one step back in time.
+    r"""`M = full · J + diagonal · diag(J) + internal · J₀ + decay · I + Σ terms`: carries credit a step back in time.
 
-    A part that is `None` is absent. `full` and `diagonal` are numbers; `decay` is a number or, with one decay a unit, a
-    vector of shape `"hidden"`; for modes all three may broadcast. `terms` are `Term`s. All are dimensionless.
+    A part that is `None` is absent. `full`, `diagonal` and `internal` are numbers; `decay` is a number or, one a unit, a
+    vector of shape `"hidden"`; for modes they may broadcast. `terms` are `Term`s. All are dimensionless.
 
     **Raises:** `ValueError` for what is no real number, and for a term that learns; `TypeError` for a subclass.
 
@@ -112,12 +114,21 @@ class Propagator(Final, Summand, eqx.Module, final=True):
     diagonal: Any
     decay: Any
     terms: tuple[Term, ...]
+    internal: Any
     _is_final = True
 
-    def __init__(self, full: Any = None, diagonal: Any = None, decay: Any = None, terms: tuple[Term, ...] = ()):
+    def __init__(
+        self,
+        full: Any = None,
+        diagonal: Any = None,
+        decay: Any = None,
+        terms: tuple[Term, ...] = (),
+        internal: Any = None,
+    ):
         self.full = as_numbers(full, "full, the share of J in the propagator,")
         self.diagonal = as_numbers(diagonal, "diagonal, the share of diag(J) in the propagator,")
         self.decay = as_numbers(decay, "the decay")
+        self.internal = as_numbers(internal, "internal, the share of what a unit carries over by itself,")
         self.terms = checked_terms(terms)
         for term in self.terms:
             if term.learns:
@@ -125,8 +136,10 @@ class Propagator(Final, Summand, eqx.Module, final=True):
                     f"the term {type(term).__name__} learns, which only a feedback may; give it as feedback"
                 )
 
-    def __call__(self, jacobian: Float[Array, "hidden hidden"]) -> Float[Array, "hidden hidden_or_one"]:
-        """`M` for a state Jacobian, in the cheapest form that holds it.
+    def __call__(
+        self, jacobian: Float[Array, "hidden hidden"], internal: Float[Array, "hidden_or_one 1"] | None = None
+    ) -> Float[Array, "hidden hidden_or_one"]:
+        """`M` for a state Jacobian and its internal part, a column or `None` for 0; in the cheapest form that holds it.
 
         Dense with shape `"hidden hidden"`; a diagonal `M` as the column of its entries, shape
         `"hidden 1"`; a multiple of the identity as shape `"1 1"`. For the last two `MᵀX = M * X`.
@@ -137,6 +150,8 @@ class Propagator(Final, Summand, eqx.Module, final=True):
             columns.append(self.diagonal * jnp.diagonal(jacobian, axis1=-2, axis2=-1)[..., None])
         if self.decay is not None:
             columns.append(jnp.asarray(self.decay, jacobian.dtype).reshape(-1, 1))
+        if self.internal is not None and internal is not None:
+            columns.append(self.internal * internal)
         matrices = [term(jacobian) for term in self.terms if not term.is_elementwise]
         if self.full is not None:
             matrices.append(self.full * jacobian)
@@ -146,15 +161,23 @@ class Propagator(Final, Summand, eqx.Module, final=True):
         dense = sum(matrices[1:], start=matrices[0])
         return dense if column is None else dense + column * jnp.eye(jacobian.shape[-1], dtype=jacobian.dtype)
 
+    def with_internal(self, internal: Any) -> Propagator:
+        """The same propagator where `J₀` is known and constant: its share becomes a decay, of each unit its own."""
+        if self.internal is None:
+            return self
+        decay = _added([self.decay, self.internal * jnp.ravel(jnp.asarray(internal))])
+        return Propagator(self.full, self.diagonal, decay, self.terms)
+
     def on_mode(self, w: Any) -> Any:
-        """`m` for a mode's recurrent weight `w`, whose Jacobian is its own diagonal."""
+        """`m` for a mode's recurrent weight `w`, which is its Jacobian and the diagonal of it; `J₀ = 0`."""
         own = ((1, value_on_mode(term, w)) for term in self.terms)
         return _sum_of_terms((self.full, w), (self.diagonal, w), (self.decay, 1), *own)
 
     def check_numbers(self) -> None:
-        """`ValueError` where `full` or `diagonal` would broadcast over a network's `J`."""
+        """`ValueError` where a coefficient would broadcast over a network's `J`."""
         _check_number("full", self.full, "the share of J in the propagator")
         _check_number("diagonal", self.diagonal, "the share of diag(J) in the propagator")
+        _check_number("internal", self.internal, "the share of the internal part of J in the propagator")
 
     @property
     def affine(self) -> Affine | None:
@@ -169,7 +192,9 @@ class Propagator(Final, Summand, eqx.Module, final=True):
     @property
     def is_jacobian(self) -> bool:
         """Whether `M = J` itself."""
-        return is_one(self.full) and self.diagonal is None and self.decay is None and not self.terms
+        return (
+            is_one(self.full) and not self.terms and all(x is None for x in (self.diagonal, self.decay, self.internal))
+        )
 
     @property
     def is_elementwise(self) -> bool:
@@ -179,7 +204,8 @@ class Propagator(Final, Summand, eqx.Module, final=True):
     @property
     def is_scalar(self) -> bool:
         """Whether `M` is a multiple of the identity, whatever `J`."""
-        return self.full is None and self.diagonal is None and not self.terms and np.size(self.decay) == 1
+        absent = (self.full, self.diagonal, self.internal)
+        return all(x is None for x in absent) and not self.terms and np.size(self.decay) == 1
 
     @classmethod
     def blend(cls, share: Any, decay: Any) -> Propagator:
@@ -197,12 +223,10 @@ def as_feedback(value: Any) -> Feedback:
 def as_propagator(value: Any) -> Propagator:
     """A `Propagator` from a word, numbers, a `Propagator`, a `Term`, or a sum of them."""
     parts = [_one_propagator(part) for part in parts_of(value)]
-    full, diagonal, decay = (_added(getattr(part, name) for part in parts) for name in ("full", "diagonal", "decay"))
-    return (
-        parts[0]
-        if len(parts) == 1
-        else Propagator(full, diagonal, decay, tuple(t for part in parts for t in part.terms))
-    )
+    if len(parts) == 1:
+        return parts[0]
+    numbers = {n: _added(getattr(part, n) for part in parts) for n in ("full", "diagonal", "decay", "internal")}
+    return Propagator(terms=tuple(t for part in parts for t in part.terms), **numbers)
 
 
 def is_one(value: Any) -> bool:
@@ -215,7 +239,9 @@ def _one_feedback(value: Any) -> Feedback:
 
 
 def _one_propagator(value: Any) -> Propagator:
-    return _one_part(value, Propagator, Feedback, words=("full", "diagonal"), numbers="decay", called="a decay")
+    return _one_part(
+        value, Propagator, Feedback, words=("full", "diagonal", "internal"), numbers="decay", called="a decay"
+    )
 
 
 def _one_part(value: Any, kind: Any, other: type, words: tuple[str, ...], numbers: str, called: str) -> Any:
@@ -240,7 +266,7 @@ def _one_part(value: Any, kind: Any, other: type, words: tuple[str, ...], number
     return kind(**({value: 1} if isinstance(value, str) else {numbers: value}))
 
 
-def _check_number(name: Literal["symmetric", "full", "diagonal"], value: Any, meaning: str) -> None:
+def _check_number(name: Literal["symmetric", "full", "diagonal", "internal"], value: Any, meaning: str) -> None:
     """`ValueError` where a coefficient would broadcast over a network's matrix."""
     if np.ndim(value) > 0:
         raise ValueError(

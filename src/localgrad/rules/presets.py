@@ -53,14 +53,18 @@ def RFLO(feedback: Any, decay: Any) -> Rule:
     """Random feedback local online learning: `F` fixed, `M = decay · I`, all lags.
 
     **Arguments:** `feedback`: fixed `R` of shape `"output hidden"` (a scalar `â` for modes), or `"symmetric"` for
-    `F = A`; `decay`: `ŵ`, dimensionless, a number or one for each unit (the form of KeRNL's kernel). For an infinite
-    horizon its size times the spectral radii of student and teacher must be below 1, which is checked in use.
+    `F = A`; `decay`: `ŵ`, dimensionless, a number or one for each unit (the form of KeRNL's kernel), or `"internal"`
+    for the rule as Murray wrote it, `M = J₀`: the trace keeps what the unit itself keeps, `1 − α` with a leak `α`. For
+    an infinite horizon its size times the spectral radii of student and teacher must be below 1, which is checked in
+    use.
 
     Source: Murray 2019; docs/theory.md, section 2.
 
     >>> RFLO(feedback=-1.0, decay=0.5).describe()
     'RFLO: F = -1.0, M = 0.5·I, all lags'
     """
+    if isinstance(decay, str):
+        return Rule(feedback, decay, name="RFLO (Murray)", key="rflo-murray")
     if isinstance(feedback, str):
         return Rule(feedback, decay, name="RFLO (symmetric)", key="rflo-symmetric")
     return Rule(feedback, decay, name="RFLO", key="rflo")
@@ -77,6 +81,29 @@ def EProp(feedback: Any = "symmetric") -> Rule:
     """
     kind = "symmetric" if isinstance(feedback, str) else "random"
     return Rule(feedback, "diagonal", name=f"e-prop ({kind})", key="eprop" if kind == "symmetric" else "eprop-random")
+
+
+def BellecEProp(feedback: Any = "symmetric") -> Rule:
+    """E-prop as Bellec et al. wrote it: `M = J₀`, all lags; feedback symmetric, or fixed (`"output hidden"`).
+
+    The trace keeps what a unit carries over by itself, such as `1 − α` with a leak `α`, and no recurrent weight, not
+    even `W_aa`. On rate units it is therefore RFLO as Murray wrote it, up to the feedback; without a leak one lag is
+    left. What the paper calls e-prop is `EProp`.
+
+    Source: Bellec et al. 2020; docs/names.md.
+
+    >>> BellecEProp().describe()
+    'e-prop (Bellec): F = A, M = J₀, all lags'
+    """
+    return Rule(feedback, "internal", name="e-prop (Bellec)", key="eprop-bellec")
+
+
+def SnAp1() -> Rule:
+    """SnAp-1 of a dense network: `F = A`, `M = diag J`, all lags; the same rule as `EProp()`, by its own name.
+
+    Source: Menick et al. 2021; docs/names.md.
+    """
+    return Rule("symmetric", "diagonal", name="SnAp-1", key="snap-1")
 
 
 def FeedbackAlignment(feedback: Any) -> Rule:

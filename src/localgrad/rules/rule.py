@@ -8,7 +8,7 @@ the state Jacobian (`W` in a linear network) and `A` the readout. Every rule her
 and differs from the others only in
 
 - **feedback** `F = symmetric · A + fixed + …`: what projects the output error to the hidden units,
-- **propagator** `M = full · J + diagonal · diag(J) + decay · I + …`: what carries credit one step back,
+- **propagator** `M = full · J + diagonal · diag(J) + internal · J₀ + decay · I + …`: what carries credit one step back,
 - **lags**: how many steps back are kept.
 
 From such an object follow the exact expected update (`updates/`), the mode equations (`modes/equations.py`) and their
@@ -39,7 +39,8 @@ class Rule(Final, eqx.Module, final=True):
     - `feedback`: `"symmetric"` (`F = A`), the fixed `F` itself (a matrix of shape `"output hidden"`, with a leading
         axis `"seeds"` for one a seed; for modes a scalar or broadcasting array), a `Feedback`, a `Term`, or a sum of
         these, such as `"symmetric" + Term()`.
-    - `propagator`: `"full"` (`M = J`), `"diagonal"` (`M = diag J`), a decay (a number for `M = ŵ I`, a vector of shape
+    - `propagator`: `"full"` (`M = J`), `"diagonal"` (`M = diag J`), `"internal"` (`M = J₀`, what a unit carries over by
+        itself: the leak, in a network that has one), a decay (a number for `M = ŵ I`, a vector of shape
         `"hidden"` for one decay a unit), a `Propagator`, a `Term`, or a sum of these.
     - `lags`: how many lags are kept, a positive whole number in steps; `None` keeps all of them.
     - `through_plant`: whether credit also passes the environment of a closed loop, where the output comes back as
@@ -87,7 +88,8 @@ class Rule(Final, eqx.Module, final=True):
         F, M = self.feedback, self.propagator
         feedback = _written((F.symmetric, "A"), (F.fixed, "R" if np.ndim(F.fixed) else ""), terms=F.terms, matrix="A")
         identity = "diag γ" if np.ndim(M.decay) else "I"
-        propagator = _written((M.full, "J"), (M.diagonal, "diag J"), (M.decay, identity), terms=M.terms, matrix="J")
+        parts = (M.full, "J"), (M.diagonal, "diag J"), (M.internal, "J₀"), (M.decay, identity)
+        propagator = _written(*parts, terms=M.terms, matrix="J")
         lags = "all lags" if self.lags is None else f"{self.lags} lag{'s' * (self.lags > 1)}"
         through = ", through the plant" if self.through_plant else ""
         return f"{self.name}: F = {feedback}, M = {propagator}, {lags}{through}"
@@ -97,6 +99,11 @@ class Rule(Final, eqx.Module, final=True):
         return Rule(
             feedback, self.propagator, self.lags, through_plant=self.through_plant, name=self.name, key=self.key
         )
+
+    def with_internal(self, internal: Any) -> Rule:
+        """The same rule on a model whose units carry over a constant `internal` by themselves (`Propagator`)."""
+        own = {"through_plant": self.through_plant, "name": self.name, "key": self.key}
+        return Rule(self.feedback, self.propagator.with_internal(internal), self.lags, **own)  # type: ignore[arg-type]
 
     # --- what may be asked of it ---
 

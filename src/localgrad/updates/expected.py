@@ -11,30 +11,35 @@ Limits: an infinite horizon needs `ρ(𝐖) < 1` and, with all lags kept, `ρ(M)
 Source: docs/theory.md, sections 1–3 and 10.
 """
 
+from typing import TypeVar
+
 from jaxtyping import Array, Float
 
+from localgrad.models.leaky import LeakyRNN, linear_form
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import LinearTask
 from localgrad.updates.exact import Method, exact_loss, exact_update
 from localgrad.updates.horizon import Horizon, Loss
 
+Student = TypeVar("Student", LinearRNN, LeakyRNN)
+
 
 def expected_update(
     rule: Rule,
-    student: LinearRNN,
+    student: Student,
     task: LinearRNN | LinearTask,
     *,
     horizon: int | None = None,
     loss: Loss = "final",
     method: Method = "auto",
-) -> LinearRNN:
+) -> Student:
     r"""The exact expected update `(ΔA, ΔW, ΔB)` of a rule; a learning step is `θ ← θ − η Δθ`.
 
     **Arguments:**
 
     - `rule`: feedback of shape `"output hidden"`.
-    - `student`: a `LinearRNN`.
+    - `student`: a `LinearRNN` or `LeakyRNN`.
     - `task`: a `LinearTask` (`localgrad.tasks` makes the usual ones), or a `LinearRNN` as teacher: both hear the same
         white noise. Inputs and outputs are as many as the student's; hidden sizes may differ.
     - `horizon`: number of steps `T ≥ 1`, or `None` for the limit `T → ∞`.
@@ -42,7 +47,7 @@ def expected_update(
     - `method`: `"doubling"` (Stein equations; infinite horizon only), `"lags"`, or `"auto"` to choose by size.
         Under `jax.jit` and `jax.vmap`, `"auto"` takes `"doubling"` for every infinite horizon.
 
-    **Returns:** a `LinearRNN` holding the update, of the student's shapes.
+    **Returns:** the update, of the student's kind and shapes; a leak does not learn, and its entry is 0.
 
     **Raises:** `ValueError` for shapes that do not fit, NaN or infinite entries, and spectral radii for which the
     infinite-horizon update does not exist. Under `jax.jit` and `jax.vmap`, where values cannot be inspected, an update
@@ -58,11 +63,13 @@ def expected_update(
     >>> lg.expected_update(lg.BPTT(), student, teacher).A.tolist()
     [[-1.0]]
     """
-    return exact_update(rule, student, task, Horizon.of(horizon, loss), method)
+    network, internal, pull_back = linear_form(student)
+    own = rule if internal is None or not isinstance(rule, Rule) else rule.with_internal(internal)
+    return pull_back(exact_update(own, network, task, Horizon.of(horizon, loss), method))
 
 
 def expected_loss(
-    student: LinearRNN, task: LinearRNN | LinearTask, *, horizon: int | None = None, loss: Loss = "final"
+    student: LinearRNN | LeakyRNN, task: LinearRNN | LinearTask, *, horizon: int | None = None, loss: Loss = "final"
 ) -> Float[Array, ""]:
     r"""The exact expected loss `½E‖ε_T‖²` (or its mean over the sequence), half the squared H2 norm for `T → ∞`.
 
@@ -79,4 +86,4 @@ def expected_loss(
     >>> float(lg.expected_loss(lg.LinearRNN([[1.0]], [[0.0]], [[1.0]]), lg.LinearRNN([[2.0]], [[0.0]], [[1.0]])))
     0.5
     """
-    return exact_loss(student, task, Horizon.of(horizon, loss))
+    return exact_loss(linear_form(student).network, task, Horizon.of(horizon, loss))

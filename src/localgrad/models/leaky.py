@@ -1,0 +1,90 @@
+r"""Leaky linear networks, and the linear form that every linear model has.
+
+    h_{t+1} = (1 − α) h_t + α (W h_t + B x_t),   y_{t+1} = A h_{t+1}
+
+is the linear network `(A, J, αB)` with the state Jacobian `J = (1 − α) I + α W`, of which `J₀ = 1 − α` is what a unit
+carries over by itself. Both are linear in the weights, so the updates are `ΔW = α ∘ ΔJ` and `ΔB = α ∘ Δ(αB)`,
+row by row.
+
+A model that is a linear network in other weights says so by a method `linear_form`: the network it is, `J₀`, and how an
+update of that network comes back to its own weights. All that is exact asks for this form once, at the door.
+
+Limits: the leak is given and does not learn.
+
+Source: docs/theory.md, section 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from localgrad.models.linear import LinearRNN, as_float_array
+
+
+class LinearForm(NamedTuple):
+    """A model as a linear network.
+
+    - `network`: the `LinearRNN` that it is.
+    - `internal`: `J₀`, a column of shape `"hidden 1"` or `"1 1"`; `None` where units carry nothing over by themselves.
+    - `pull_back`: from an update of that network to one of the model.
+    """
+
+    network: LinearRNN
+    internal: Array | None
+    pull_back: Callable[[LinearRNN], Any]
+
+
+def linear_form(model: Any) -> LinearForm:
+    """The linear form of a model: its own where it has one, else itself."""
+    own = getattr(model, "linear_form", None)
+    return LinearForm(model, None, lambda update: update) if own is None else own()
+
+
+class LeakyRNN(eqx.Module):
+    r"""A leaky linear network `h_{t+1} = (1 − α) h_t + α (W h_t + B x_t)`, `y_{t+1} = A h_{t+1}`.
+
+    **Arguments:** `A`, `W`, `B`: as of a `LinearRNN`; `leak`: `α`, dimensionless, a number in (0, 1] or one a unit; at 1
+    nothing leaks.
+
+    **Raises:** `ValueError` for shapes that do not fit, and a leak outside (0, 1].
+
+    Source: Murray 2019 for such units; docs/theory.md, section 10.
+
+    >>> network = LeakyRNN([[1.0]], [[0.5]], [[1.0]], leak=0.5)
+    >>> network.linear_form().network.W.tolist()  # J = 0.5 + 0.5 · 0.5
+    [[0.75]]
+    """
+
+    A: Float[Array, "output hidden"]
+    W: Float[Array, "hidden hidden"]
+    B: Float[Array, "hidden input"]
+    leak: Float[Array, " units"]
+
+    def __init__(self, A: Any, W: Any, B: Any, leak: Any):
+        self.A, self.W, self.B = LinearRNN(A, W, B).matrices
+        self.leak = as_float_array(leak, "the leak")
+        hidden = self.W.shape[-1]
+        if self.leak.ndim > 1 or self.leak.size not in (1, hidden):
+            raise ValueError(f"leak has shape {self.leak.shape}; give one number, or one for each of {hidden} units")
+        known = not isinstance(self.leak, jax.core.Tracer)
+        if known and not np.all((np.asarray(self.leak) > 0) & (np.asarray(self.leak) <= 1)):
+            raise ValueError(f"leak must lie in (0, 1], got {leak!r}; a unit with leak 0 hears nothing")
+
+    def linear_form(self) -> LinearForm:
+        """The network `(A, (1 − α) I + αW, αB)`, with `J₀ = 1 − α`."""
+        alpha = jnp.reshape(self.leak, (-1, 1))
+        identity = jnp.eye(self.W.shape[-1], dtype=self.W.dtype)
+        network = LinearRNN(self.A, (1 - alpha) * identity + alpha * self.W, alpha * self.B)
+
+        def pull_back(update: LinearRNN) -> LeakyRNN:
+            moved = (update.A, alpha * update.W, alpha * update.B, jnp.zeros_like(self.leak))
+            return jax.tree.unflatten(jax.tree.structure(self), moved)
+
+        return LinearForm(network, 1 - alpha, pull_back)
