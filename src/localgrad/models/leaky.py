@@ -50,8 +50,8 @@ def linear_form(model: Any) -> LinearForm:
 class LeakyRNN(eqx.Module):
     r"""A leaky linear network `h_{t+1} = (1 − α) h_t + α (W h_t + B x_t)`, `y_{t+1} = A h_{t+1}`.
 
-    **Arguments:** `A`, `W`, `B`: as of a `LinearRNN`; `leak`: `α`, dimensionless, a number in (0, 1] or one a unit; at 1
-    nothing leaks.
+    **Arguments:** `A`, `W`, `B`: as of a `LinearRNN`; `leak`: `α`, a number in (0, 1], or one for each unit; with
+    1 nothing leaks.
 
     **Raises:** `ValueError` for shapes that do not fit, and a leak outside (0, 1].
 

@@ -101,7 +101,7 @@ class Feedback(Final, Summand, eqx.Module, final=True):
 class Propagator(Final, Summand, eqx.Module, final=True):
     r"""`M = full · J + diagonal · diag(J) + internal · J₀ + decay · I + Σ terms`: carries credit a step back in time.
 
-    A part that is `None` is absent. `full`, `diagonal` and `internal` are numbers; `decay` is a number or, one a unit, a
+    A part that is `None` is absent. `full`, `diagonal`, `internal` are numbers; `decay` is a number or, one a unit, a
     vector of shape `"hidden"`; for modes they may broadcast. `terms` are `Term`s. All are dimensionless.
 
     **Raises:** `ValueError` for what is no real number, and for a term that learns; `TypeError` for a subclass.
