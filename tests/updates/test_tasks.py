@@ -48,9 +48,9 @@ def update_of(rule, task, horizon=None, loss="final"):
     return matrices(exact_update(form, network(STUDENT), task(), Horizon.of(horizon, loss)))
 
 
-def some(*fast):
+def some(*fast, of=TASKS):
     """These tasks, and the others in the slow tier, since each compiles programs of its own."""
-    marked = [pytest.param(case, id=case.id, marks=[] if case.id in fast else pytest.mark.slow) for case in TASKS]
+    marked = [pytest.param(case, id=case.id, marks=[] if case.id in fast else pytest.mark.slow) for case in of]
     return pytest.mark.parametrize("task", marked)
 
 
@@ -106,23 +106,25 @@ def test_covariances_are_scipys(task):
     assert_close(matrices(update), expected, ROUNDING)
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, pytest.param({"horizon": HORIZON, "loss": "sequence"}, marks=pytest.mark.slow)]
+)
 @some("closed-loop")
-def test_bptt_is_the_gradient(task):
+def test_bptt_is_the_gradient(task, settings):
     """Of every task; in a closed loop BPTT through the plant is, and BPTT on the network alone is not."""
     rule, given = lg.BPTT(through_plant=task in CLOSED), task()
-    for settings in ({}, {"horizon": HORIZON, "loss": "sequence"}):
-        update = matrices(lg.expected_update(rule, network(STUDENT), given, **settings))
-        gradient = jax.jit(jax.grad(lambda s, kw=settings: lg.expected_loss(s, given, **kw)))(network(STUDENT))
-        assert_close(matrices(gradient), update, ROUNDING)
-        differences = finite_differences(lambda s, kw=settings: task_loss(s, task.matrices, **kw), STUDENT)
-        assert_close(differences, update, 1e-8)  # central differences: truncation 1e-10, rounding 1e-11 of the loss
-        if task in CLOSED:
-            local = matrices(lg.expected_update(lg.BPTT(), network(STUDENT), task(), **settings))
-            assert distance(local, update) > 0.01
+    update = matrices(lg.expected_update(rule, network(STUDENT), given, **settings))
+    gradient = jax.jit(jax.grad(lambda s: lg.expected_loss(s, given, **settings)))(network(STUDENT))
+    assert_close(matrices(gradient), update, ROUNDING)
+    differences = finite_differences(lambda s: task_loss(s, task.matrices, **settings), STUDENT)
+    assert_close(differences, update, 1e-8)  # central differences: truncation 1e-10, rounding 1e-11 of the loss
+    if task in CLOSED:
+        local = matrices(lg.expected_update(lg.BPTT(), network(STUDENT), given, **settings))
+        assert distance(local, update) > 0.01
 
 
 @pytest.mark.parametrize("rule", ["bptt", "rflo", "random-11-lags-None", pytest.param("tbptt", marks=pytest.mark.slow)])
-@closed_loops
+@some("closed-loop", of=CLOSED)
 def test_credit_through_the_plant_is_the_sum(task, rule):
     rule = BY_ID[rule]
     own = rule()
@@ -188,7 +190,8 @@ def test_a_long_simulation(task, through):
 # --- transformations -------------------------------------------------------------------------------------------------
 
 
-@some("closed-loop")
+@pytest.mark.slow
+@some("closed-loop", "open-loop")
 def test_derivatives_and_batches(task):
     """Forward and reverse mode agree, and a batch of tasks and students in one program is one call each."""
     given, student = task(), network(STUDENT)
