@@ -172,3 +172,22 @@ def test_counts_are_whole_numbers(value):
     for call in calls:
         with pytest.raises(ValueError, match="must be a whole number of at least 1, got"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lg.RFLO(-1.0, np.array([0.5, 0.6])), r"the rule's propagator has shape \(2,\) on a mode; give one number"),
+        (lg.RFLO(np.array([1.0, 2.0]), 0.5), r"the rule's feedback has shape \(2,\) on a mode; give one number"),
+    ],
+)
+def test_what_follows_one_mode_takes_one_rule(rule, message):
+    start, teacher = lg.Mode(1.0, 1.0, 0.6), lg.Mode(1.0, 1.0, 0.8)
+    for call in (
+        lambda: lg.learn_mode(rule, start, teacher, duration=1.0),
+        lambda: lg.slowest_point(rule, teacher),
+        lambda: lg.boundary(rule, start, lg.Mode(-1.0, 1.0, 0.6), teacher),
+        lambda: lg.search_fixed_points(rule, teacher),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -32,6 +32,17 @@ def as_rule(rule: Any) -> Rule:
     return jax.tree.map(_widened, rule)
 
 
+def as_single_rule(rule: Any) -> Rule:
+    """The rule of one mode, as `as_rule`; `ValueError` where feedback or propagator are several numbers."""
+    rule = as_rule(rule)
+    for name, value in (("feedback", rule.feedback.on_mode(1.0)), ("propagator", rule.propagator.on_mode(0.5))):
+        if np.ndim(value) > 0:
+            raise ValueError(
+                f"the rule's {name} has shape {np.shape(value)} on a mode; give one number, or one rule each"
+            )
+    return rule
+
+
 def as_mode(value: Any, owner: str) -> Mode:
     """Three numbers as a `Mode`; a tuple or list will do. `owner` names it in errors."""
     if not isinstance(value, Sequence) or isinstance(value, str | bytes) or len(value) != 3:

@@ -16,7 +16,7 @@ import numpy as np
 
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles, find_poles
-from localgrad.modes.arguments import as_mode, as_rule, as_scalar, check_count, check_memory, check_positive
+from localgrad.modes.arguments import as_mode, as_scalar, as_single_rule, check_count, check_memory, check_positive
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
@@ -89,7 +89,7 @@ def boundary(
     >>> found.points.a.round(6), found.branch_before, found.branch_after  # for w = w* = 0 the line a = −b leads to 0
     (array([-0.5]), array([-1], dtype=int32), array([1], dtype=int32))
     """
-    rule, start, end = as_rule(rule), _single(start, "start"), _single(end, "end")
+    rule, start, end = as_single_rule(rule), _single(start, "start"), _single(end, "end")
     check_positive(precision=precision)
     if check_count(samples, "samples") < 2:
         raise ValueError("samples must be at least 2, the ends of the line")

@@ -23,7 +23,15 @@ import numpy as np
 
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles, find_poles
-from localgrad.modes.arguments import as_mode, as_rule, as_scalar, check_count, check_memory, check_positive
+from localgrad.modes.arguments import (
+    as_mode,
+    as_rule,
+    as_scalar,
+    as_single_rule,
+    check_count,
+    check_memory,
+    check_positive,
+)
 from localgrad.modes.domain import check_modes
 from localgrad.modes.equations import complex_step, field, loss
 from localgrad.modes.stability import optimal_mode
@@ -176,7 +184,7 @@ def search_fixed_points(
     >>> search_fixed_points(RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.5), num_starts=50)
     RootSearch(50 optimal; 0 starts led to none)
     """
-    rule, teacher, num_starts = as_rule(rule), _scalar_teacher(teacher), check_count(num_starts, "num_starts")
+    rule, teacher, num_starts = as_single_rule(rule), _scalar_teacher(teacher), check_count(num_starts, "num_starts")
     check_positive(tolerance=tolerance)
     check_memory(num_starts, 2000, "starts", "give fewer")
     known = [FixedPointManifold("optimal", teacher)] if rule.affine is None else fixed_points(rule, teacher)

@@ -15,7 +15,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles
-from localgrad.modes.arguments import as_mode, as_rule, as_scalar
+from localgrad.modes.arguments import as_mode, as_scalar, as_single_rule
 from localgrad.modes.stability import convergence_rate, optimal_mode
 from localgrad.rules.rule import Rule
 
@@ -78,7 +78,10 @@ def slowest_point(
     >>> slowest_point(BPTT(), Mode(1.0, 1.0, 0.0))
     SlowestPoint(not unique: rate 1 for every s from 0.001 to 1000)
     """
-    rule, teacher = as_rule(rule), Mode(*(as_scalar(x, "the teacher's number") for x in as_mode(teacher, "teacher")))
+    rule, teacher = (
+        as_single_rule(rule),
+        Mode(*(as_scalar(x, "the teacher's number") for x in as_mode(teacher, "teacher"))),
+    )
     if branch not in (1, -1):
         raise ValueError(f"branch must be 1 (s > 0) or -1 (s < 0), got {branch!r}")
     optimal_mode(teacher, 1.0)  # refuses a silent teacher

@@ -13,7 +13,15 @@ import numpy as np
 
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles, find_poles
-from localgrad.modes.arguments import as_float, as_mode, as_scalar, check_count, check_positive, check_times
+from localgrad.modes.arguments import (
+    as_float,
+    as_mode,
+    as_scalar,
+    as_single_rule,
+    check_count,
+    check_positive,
+    check_times,
+)
 from localgrad.modes.domain import check_modes
 from localgrad.modes.equations import loss
 from localgrad.modes.stepping import Course, Problem, follow
@@ -148,7 +156,7 @@ def _checked(rule: Rule, initial: Mode, teacher: Mode, poles: Poles) -> Problem:
     initial, teacher = as_mode(initial, "student"), as_mode(teacher, "teacher")
     if any(np.ndim(x) for x in (*initial, *teacher)):
         raise ValueError("initial and teacher must be single modes of scalars; for many at once use integrate_modes")
-    rule, initial, teacher = check_modes(rule, initial, teacher, poles)
+    rule, initial, teacher = check_modes(as_single_rule(rule), initial, teacher, poles)
     initial, teacher = (Mode(*(as_scalar(x, "the mode's number") for x in mode)) for mode in (initial, teacher))
     problem = Problem(rule, initial, teacher, poles)
     with np.errstate(all="ignore"):
