@@ -280,3 +280,45 @@ TASKS = [
     _given("plant-that-hears-only", _closed(seed=60, strength=0.15)._replace(X=0 * _OPEN.X)),
 ]
 TASK_BY_ID = {case.id: case for case in TASKS}
+
+
+# --- diagonal layers -------------------------------------------------------------------------------------------------
+
+
+def random_layer(output: int, hidden: int, input: int, seed: int, radius: float = 0.7) -> tuple[np.ndarray, ...]:
+    """`(C, poles, B)`, complex, the largest pole of modulus `radius`."""
+    rng = np.random.default_rng(seed)
+    C, poles, B = (
+        rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+        for shape in ((output, hidden), (hidden,), (hidden, input))
+    )  # fmt: skip
+    return C, radius * poles / np.abs(poles).max(), B
+
+
+LAYER = random_layer(OUTPUT, HIDDEN, INPUT, seed=1, radius=0.6)
+LAYER_TEACHER = random_layer(OUTPUT, TEACHER_HIDDEN, INPUT, seed=2, radius=0.7)
+COMPLEX_FEEDBACK = random_layer(OUTPUT, HIDDEN, INPUT, seed=3)[0]
+
+
+def layer(arrays: Any) -> lg.DiagonalSSM:
+    return lg.DiagonalSSM(*arrays)
+
+
+LAYER_CASES: dict[str, tuple[lg.Rule, Callable[[Any, Any], tuple[Any, Any]], int | None]] = {
+    # rule, `(C, poles) -> (F, m)` in plain NumPy, lags
+    "bptt": (lg.BPTT(), lambda C, w: (C, w), None),
+    "eprop": (lg.EProp(), lambda C, w: (C, w), None),
+    "tbptt": (lg.TruncatedBPTT(LAGS), lambda C, w: (C, w), LAGS),
+    "rflo": (lg.RFLO(FEEDBACK, DECAY), lambda C, w: (FEEDBACK, np.full(HIDDEN, DECAY)), None),
+    "rflo-complex": (lg.RFLO(COMPLEX_FEEDBACK, DECAY), lambda C, w: (COMPLEX_FEEDBACK, np.full(HIDDEN, DECAY)), None),
+    "rflo-per-unit": (lg.RFLO(FEEDBACK, GAMMA), lambda C, w: (FEEDBACK, GAMMA), None),
+    "feedback-alignment": (lg.FeedbackAlignment(COMPLEX_FEEDBACK), lambda C, w: (COMPLEX_FEEDBACK, w), None),
+    "three-factor": (lg.ThreeFactor(FEEDBACK), lambda C, w: (FEEDBACK, 0 * w), 1),
+    "blend-lags-17": (
+        lg.Rule(lg.Feedback(0.4, FEEDBACK), lg.Propagator(full=0.3, diagonal=0.2, decay=0.5 * GAMMA), 17),
+        lambda C, w: (0.4 * C + FEEDBACK, 0.5 * w + 0.5 * GAMMA),
+        17,
+    ),
+    "sign-symmetric": (lg.Rule(lg.SignSymmetric(0.3)), lambda C, w: (0.3 * C / np.abs(C), w), None),
+}
+"""The rules that a diagonal layer takes, each beside an independent account of `F`, `m` and lags."""

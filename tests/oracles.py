@@ -289,3 +289,43 @@ def task_moments(student: Network, task: Task) -> tuple[np.ndarray, np.ndarray]:
     dynamics = np.block([[W, B @ task.X], [task.K @ A, task.D]])
     driven = np.concatenate([B @ task.X0 + task.Nh, task.N])
     return solve_discrete_lyapunov(dynamics, driven @ driven.T), dynamics
+
+
+def layer_errors(student: Network, teacher: Network, count: int) -> list[np.ndarray]:
+    """`Re(C λ^j B)` of a diagonal layer `(C, poles, B)` less that of its teacher, for each lag."""
+    (C, poles, B), (C_star, poles_star, B_star) = student, teacher
+    return [((C * poles**j) @ B).real - ((C_star * poles_star**j) @ B_star).real for j in range(count)]
+
+
+def layer_loss(student: Network, teacher: Network, horizon: int, loss: str = "final") -> float:
+    if loss == "sequence":
+        return float(np.mean([layer_loss(student, teacher, t) for t in range(1, horizon + 1)]))
+    return 0.5 * sum(float(np.sum(E**2)) for E in layer_errors(student, teacher, horizon))
+
+
+def layer_update(
+    F: np.ndarray,
+    m: np.ndarray,
+    lags: int | None,
+    student: Network,
+    teacher: Network,
+    horizon: int,
+    loss: str = "final",
+) -> Network:
+    """Section 11 without its closed forms: what each unit's trace holds, lag by lag, times the credit it gets."""
+    if loss == "sequence":
+        steps = [layer_update(F, m, lags, student, teacher, t) for t in range(1, horizon + 1)]
+        return tuple(np.mean(parts, axis=0) for parts in zip(*steps, strict=True))
+    C, poles, B = student
+    E = layer_errors(student, teacher, horizon)
+    dC, dpoles, dB = np.zeros_like(C), np.zeros_like(poles), np.zeros_like(B)
+    for k in range(len(poles)):
+        for j in range(horizon):
+            dC[:, k] += E[j] @ np.conj(poles[k] ** j * B[k])
+            if lags is not None and j >= lags:
+                continue
+            credit = np.conj(m[k]) ** j * F[:, k].conj()
+            dB[k] += credit @ E[j]
+            for i in range(horizon - 1 - j):
+                dpoles[k] += credit @ E[i + j + 1] @ np.conj(poles[k] ** i * B[k])
+    return dC, dpoles, dB

@@ -17,6 +17,9 @@ from .models.aligned import Mode as Mode
 from .models.aligned import aligned_network as aligned_network
 from .models.aligned import project_modes as project_modes
 from .models.aligned import random_frames as random_frames
+from .models.diagonal import DiagonalSSM as DiagonalSSM
+from .models.diagonal import diagonalized as diagonalized
+from .models.diagonal import real_blocks as real_blocks
 from .models.leaky import LeakyRNN as LeakyRNN
 from .models.linear import LinearRNN as LinearRNN
 from .models.linear import conserved_quantity as conserved_quantity

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from localgrad.rules.numbers import as_numbers
-from localgrad.rules.terms import Affine, Summand, Term, checked_terms, parts_of, value_on_mode
+from localgrad.rules.terms import Affine, ComplexFeedback, Summand, Term, checked_terms, parts_of, value_on_mode
 
 
 class Final:
@@ -168,6 +168,21 @@ class Propagator(Final, Summand, eqx.Module, final=True):
         decay = _added([self.decay, self.internal * jnp.ravel(jnp.asarray(internal))])
         return Propagator(self.full, self.diagonal, decay, self.terms)
 
+    def on_diagonal(self, entries: Any) -> Any:
+        """`m` for a diagonal Jacobian, which is all internal, given as the vector of its entries: a number or one a unit.
+
+        **Raises:** `ValueError` for a term whose matrix is not diagonal.
+        """
+        self.check_numbers()
+        for term in self.terms:
+            if not term.is_elementwise:
+                raise ValueError(
+                    f"the term {type(term).__name__} makes a dense propagator, which a diagonal layer has no closed form "
+                    "for; give a term with is_elementwise = True, or take lg.real_blocks of the layer"
+                )
+        own = ((1, term(jnp.diag(entries))[..., 0]) for term in self.terms)
+        return _sum_of_terms((self.full, entries), (self.diagonal, entries), (self.internal, entries), (self.decay, 1), *own)
+
     def on_mode(self, w: Any) -> Any:
         """`m` for a mode's recurrent weight `w`, which is its Jacobian and the diagonal of it; `J₀ = 0`."""
         own = ((1, value_on_mode(term, w)) for term in self.terms)
@@ -263,6 +278,8 @@ def _one_part(value: Any, kind: Any, other: type, words: tuple[str, ...], number
         return value
     if isinstance(value, Term):
         return kind(terms=(value,))
+    if kind is Feedback and getattr(value, "dtype", np.dtype(float)).kind == "c" and np.ndim(value):
+        return Feedback(terms=(ComplexFeedback(value),))
     return kind(**({value: 1} if isinstance(value, str) else {numbers: value}))
 
 

@@ -134,8 +134,11 @@ class Rule(Final, eqx.Module, final=True):
         """Whether the feedback has dynamics of its own."""
         return any(term.learns for term in self.feedback.terms)
 
-    def check_fits(self, output: int, hidden: int) -> None:
-        """`ValueError` where the rule does not fit networks of so many outputs and hidden units."""
+    def check_fits(self, output: int, hidden: int, *, diagonal: bool = False) -> None:
+        """`ValueError` where the rule does not fit networks of so many outputs and hidden units.
+
+        `diagonal`: whether they are diagonal layers of complex units (`models/diagonal.py`).
+        """
         fixed, decay = self.feedback.fixed, self.propagator.decay
         if fixed is not None and np.shape(fixed) != (output, hidden):
             raise ValueError(
@@ -150,6 +153,9 @@ class Rule(Final, eqx.Module, final=True):
         Propagator.check_numbers(self.propagator)
         # What terms make only a trial can tell; a sum would broadcast what does not fit, so each is tried alone.
         square, columns = (hidden, hidden), [(hidden, 1), (1, 1)]
+        if diagonal:
+            _check_fits_diagonal(self, output, hidden)
+            return
         for term in self.feedback.terms:
             _check_made(term, "readout A", (output, hidden), [(output, hidden)])
             _check_learning(term, (output, hidden))
@@ -207,16 +213,29 @@ def _check_lags(lags: Any) -> int | None:
     return int(lags)
 
 
-def _check_made(term: Term, matrix: str, given: tuple[int, int], wanted: list[tuple[int, int]]) -> None:
-    """`ValueError` where what a term makes of a matrix is not of the wanted shape, or not real in its precision."""
-    kind, number = type(term).__name__, jax.numpy.result_type(float)
-    found = _tried(lambda term, X: term(X), term, given, 1)
+def _check_fits_diagonal(rule: Rule, output: int, hidden: int) -> None:
+    if rule.learns:
+        raise ValueError("a feedback that learns is real, and a diagonal layer's readout complex; give a fixed one")
+    for term in rule.feedback.terms:
+        _check_made(term, "readout C", (output, hidden), [(output, hidden)], number=complex)
+    entries = jax.ShapeDtypeStruct((hidden,), jax.numpy.result_type(complex))
+    jax.eval_shape(rule.propagator.on_diagonal, entries)
+
+
+def _check_made(
+    term: Term, matrix: str, given: tuple[int, int], wanted: list[tuple[int, int]], number: type = float
+) -> None:
+    """`ValueError` where what a term makes of a matrix is not of the wanted shape, or not numbers of its kind."""
+    kind, number = type(term).__name__, jax.numpy.result_type(number)
+    found = _tried(lambda term, X: term(X), term, given, 1, number)
     if np.shape(found) not in wanted:
         raise ValueError(
             f"the term {kind} makes of a {matrix} of shape {given} one of shape {np.shape(found)}; "
             f"it must be of shape {wanted[0]}"
         )
     if found.dtype != number:
+        if number.kind == "f" and found.dtype.kind == "c":
+            raise ValueError(f"the term {kind} is complex, which a network of real units cannot hear; give real numbers")
         raise ValueError(
             f"the term {kind} makes {found.dtype} numbers of {number} ones; let it keep the precision of the matrix "
             "it is given"
@@ -235,12 +254,12 @@ def _check_learning(term: Term, given: tuple[int, int]) -> None:
             )
 
 
-def _tried(function: Any, term: Term, given: tuple[int, int], count: int) -> Any:
+def _tried(function: Any, term: Term, given: tuple[int, int], count: int, number: Any = float) -> Any:
     """What a function of a term, its numbers in JAX's precision, and of matrices would return; nothing is computed."""
-    number = jax.numpy.result_type(float)
+    number, own_number = jax.numpy.result_type(number), jax.numpy.result_type(float)
 
     def shape_of(x: Any) -> Any:
-        return x if isinstance(x, int) else jax.ShapeDtypeStruct(np.shape(x), number)
+        return x if isinstance(x, int) else jax.ShapeDtypeStruct(np.shape(x), own_number)
 
     own, structure = jax.tree.flatten(jax.tree.map(shape_of, term))
     numbers = [x for x in own if not isinstance(x, int)]

@@ -132,6 +132,33 @@ class Term(Summand, eqx.Module):
         return jax.tree.map(lambda x: x[seed] if np.ndim(x) == 3 else x, self)
 
 
+class ComplexFeedback(Term):
+    """A fixed complex feedback `R`, kept as two real matrices; a complex array given as feedback becomes this.
+
+    The unit's real part receives the error through `Re R`, its imaginary part through `−Im R`, as `C` itself would
+    send it. It fits layers of complex units (`DiagonalSSM`); networks of real ones refuse it.
+
+    **Arguments:** `feedback`: complex, shape `"output hidden"` (with a leading axis `"seeds"` for one a seed), or its
+    real part, with the imaginary one as `imaginary`.
+    """
+
+    real: Any
+    imaginary: Any
+
+    def __init__(self, feedback: Any, imaginary: Any = None):
+        self.real = feedback.real if imaginary is None else feedback
+        self.imaginary = feedback.imag if imaginary is None else imaginary
+
+    def __call__(self, matrix: Any) -> Any:
+        """`R`."""
+        number = matrix.real.dtype
+        return jax.lax.complex(jax.numpy.asarray(self.real, number), jax.numpy.asarray(self.imaginary, number))
+
+    def describe(self, matrix: str) -> str:
+        """`R`."""
+        return "R (complex)"
+
+
 def value_on_mode(term: Term, x: Any) -> Any:
     """`term.on_mode(x)`, and for a complex step `x + ih`, whose terms see `x` only, `on_mode(x) + ih · on_mode′(x)`."""
     if not np.iscomplexobj(x):

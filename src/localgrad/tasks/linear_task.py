@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from localgrad.checks import warn_if_cut
+from localgrad.models.diagonal import DiagonalSSM, real_blocks
 from localgrad.models.linear import LinearRNN, as_float_array
 
 
@@ -201,6 +202,8 @@ def as_task(value: Any) -> LinearTask:
         return value
     if isinstance(value, LinearRNN):
         return LinearTask.of_teacher(value)
+    if isinstance(value, DiagonalSSM):
+        return LinearTask.of_teacher(real_blocks(value))
     raise ValueError(
         f"the teacher is a {type(value).__name__}, not a LinearRNN or a LinearTask; the order is rule, student, task"
     )

@@ -4,7 +4,8 @@ Student and task form one *error system* `z' = 𝐖 z + 𝐁 ξ`, `ε = 𝐀 z`,
 error (`system.py`); of a teacher `𝐀 = [A, −A*]`, `𝐖 = diag(W, W*)`, `𝐁 = [B; B*]`. A rule enters only through its
 feedback `F` and propagator `M`: credit `F M^j` meets the error at lag `j`.
 
-These are the doors, where a teacher is turned into its task; what happens behind them is in `exact.py`.
+These are the doors; which algorithms serve a student, `engines.py` knows: those for networks are in `exact.py`, those
+for diagonal layers in `diagonal.py`.
 
 Limits: an infinite horizon needs `ρ(𝐖) < 1` and, with all lags kept, `ρ(M) ρ(𝐖) < 1` (`existence.py`).
 
@@ -15,20 +16,22 @@ from typing import TypeVar
 
 from jaxtyping import Array, Float
 
-from localgrad.models.leaky import LeakyRNN, linear_form
+from localgrad.models.diagonal import DiagonalSSM
+from localgrad.models.leaky import LeakyRNN
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import LinearTask
-from localgrad.updates.exact import Method, exact_loss, exact_update
+from localgrad.updates.engines import engine_of
+from localgrad.updates.exact import Method
 from localgrad.updates.horizon import Horizon, Loss
 
-Student = TypeVar("Student", LinearRNN, LeakyRNN)
+Student = TypeVar("Student", LinearRNN, LeakyRNN, DiagonalSSM)
 
 
 def expected_update(
     rule: Rule,
     student: Student,
-    task: LinearRNN | LinearTask,
+    task: LinearRNN | DiagonalSSM | LinearTask,
     *,
     horizon: int | None = None,
     loss: Loss = "final",
@@ -39,15 +42,17 @@ def expected_update(
     **Arguments:**
 
     - `rule`: feedback of shape `"output hidden"`.
-    - `student`: a `LinearRNN` or `LeakyRNN`.
-    - `task`: a `LinearTask` (`localgrad.tasks` makes the usual ones), or a `LinearRNN` as teacher: both hear the same
-        white noise. Inputs and outputs are as many as the student's; hidden sizes may differ.
+    - `student`: a `LinearRNN`, a `LeakyRNN`, or a `DiagonalSSM` (docs/state_space.md).
+    - `task`: a `LinearTask` (`localgrad.tasks` makes the usual ones), or a `LinearRNN` or `DiagonalSSM` as
+        teacher: both hear the same white noise. Inputs and outputs are as many as the student's; hidden sizes may
+        differ.
     - `horizon`: number of steps `T ≥ 1`, or `None` for the limit `T → ∞`.
     - `loss`: `"final"` for `½E‖ε_T‖²`, `"sequence"` for its mean over `t = 1 … T`. They agree for `T → ∞`.
     - `method`: `"doubling"` (Stein equations; infinite horizon only), `"lags"`, or `"auto"` to choose by size.
         Under `jax.jit` and `jax.vmap`, `"auto"` takes `"doubling"` for every infinite horizon.
 
-    **Returns:** the update, of the student's kind and shapes; a leak does not learn, and its entry is 0.
+    **Returns:** the update, of the student's kind and shapes; a leak does not learn, and its entry is 0. Of a
+    `DiagonalSSM` it is `∂/∂Re + i ∂/∂Im` of each number.
 
     **Raises:** `ValueError` for shapes that do not fit, NaN or infinite entries, and spectral radii for which the
     infinite-horizon update does not exist. Under `jax.jit` and `jax.vmap`, where values cannot be inspected, an update
@@ -63,13 +68,15 @@ def expected_update(
     >>> lg.expected_update(lg.BPTT(), student, teacher).A.tolist()
     [[-1.0]]
     """
-    network, internal, pull_back = linear_form(student)
-    own = rule if internal is None or not isinstance(rule, Rule) else rule.with_internal(internal)
-    return pull_back(exact_update(own, network, task, Horizon.of(horizon, loss), method))
+    return engine_of(student).update(rule, student, task, Horizon.of(horizon, loss), method)
 
 
 def expected_loss(
-    student: LinearRNN | LeakyRNN, task: LinearRNN | LinearTask, *, horizon: int | None = None, loss: Loss = "final"
+    student: LinearRNN | LeakyRNN | DiagonalSSM,
+    task: LinearRNN | DiagonalSSM | LinearTask,
+    *,
+    horizon: int | None = None,
+    loss: Loss = "final",
 ) -> Float[Array, ""]:
     r"""The exact expected loss `½E‖ε_T‖²` (or its mean over the sequence), half the squared H2 norm for `T → ∞`.
 
@@ -86,4 +93,4 @@ def expected_loss(
     >>> float(lg.expected_loss(lg.LinearRNN([[1.0]], [[0.0]], [[1.0]]), lg.LinearRNN([[2.0]], [[0.0]], [[1.0]])))
     0.5
     """
-    return exact_loss(linear_form(student).network, task, Horizon.of(horizon, loss))
+    return engine_of(student).loss(student, task, Horizon.of(horizon, loss))
