@@ -29,6 +29,8 @@ from localgrad.updates import diagonal
 
 OVER = [(None, "final"), (HORIZON, "final"), (HORIZON, "sequence")]
 ROUNDING = 1e-12
+# For tests that compile a program of their own for each rule.
+FEW = [name if name == "rflo-per-unit" else pytest.param(name, marks=pytest.mark.slow) for name in LAYER_CASES]
 
 
 @pytest.fixture(params=LAYER_CASES.values(), ids=LAYER_CASES)
@@ -60,8 +62,9 @@ def blocks_of(m):
     return np.block([[np.diag(m.real), -np.diag(m.imag)], [np.diag(m.imag), np.diag(m.real)]])
 
 
-def test_as_the_network_of_real_blocks(case):
-    rule, credit, lags = case
+@pytest.mark.parametrize("name", FEW)
+def test_as_the_network_of_real_blocks(name):
+    rule, credit, lags = LAYER_CASES[name]
     F, m = credit(*LAYER[:2])
     F, M = np.concatenate([F.real, -F.imag], axis=1), blocks_of(np.asarray(m, complex))
     blocks = lg.Rule(F, lg.FixedMatrix(M), lags)
@@ -104,9 +107,9 @@ def test_the_loss_in_all_four_pairings(horizon, loss):
 def test_a_layer_as_teacher_of_a_network():
     """`lg.diagonalized` of a teacher teaches the same."""
     own, same = network(TEACHER), lg.diagonalized(network(TEACHER))
-    for rule in (lg.BPTT(), lg.RFLO(FEEDBACK, DECAY)):
-        expected = lg.expected_update(rule, network(STUDENT), own)
-        assert_close(lg.expected_update(rule, network(STUDENT), same), expected, 1e-11)
+    rule, over = lg.RFLO(FEEDBACK, DECAY), {"horizon": HORIZON}
+    expected = lg.expected_update(rule, network(STUDENT), own, **over)
+    assert_close(lg.expected_update(rule, network(STUDENT), same, **over), expected, 1e-11)
 
 
 def test_bptt_and_eprop_coincide_and_rflo_differs():
@@ -123,7 +126,9 @@ def test_both_algorithms_of_an_infinite_horizon_agree(case, monkeypatch):
     assert_close(update_of(case[0]), by_lags, ROUNDING)
 
 
-def test_compiled_and_mapped(case):
+@pytest.mark.parametrize("name", FEW)
+def test_compiled_and_mapped(name):
+    case = LAYER_CASES[name]
     students = [LAYER, tuple(-0.5 * x for x in LAYER)]
     batch = jax.tree.map(lambda *x: np.stack(x), *map(layer, students))
     found = jax.jit(jax.vmap(lambda s: lg.expected_update(case[0], s, layer(LAYER_TEACHER))))(batch)
@@ -131,11 +136,11 @@ def test_compiled_and_mapped(case):
         assert_close(jax.tree.map(lambda x: x[k], found), update_of(case[0], student), ROUNDING)  # noqa: B023
 
 
-def test_the_losss_gradient_is_bptts_update():
+@pytest.mark.parametrize("horizon", [None, pytest.param(HORIZON, marks=pytest.mark.slow)])
+def test_the_losss_gradient_is_bptts_update(horizon):
     """JAX's gradient by a complex number is the conjugate of `∂/∂Re + i ∂/∂Im`."""
-    for horizon in (None, HORIZON):
-        slope = jax.grad(lambda s: lg.expected_loss(s, layer(LAYER_TEACHER), horizon=horizon))(layer(LAYER))  # noqa: B023
-        assert_close([x.conj() for x in slope.arrays], update_of(lg.BPTT(), horizon=horizon), ROUNDING)
+    slope = jax.grad(lambda s: lg.expected_loss(s, layer(LAYER_TEACHER), horizon=horizon))(layer(LAYER))
+    assert_close([x.conj() for x in slope.arrays], update_of(lg.BPTT(), horizon=horizon), ROUNDING)
 
 
 def test_in_float32():
@@ -197,14 +202,14 @@ def test_what_has_no_update_is_refused(rule, poles, match):
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="student has 2 outputs and 3 inputs, teacher 2 and 1"):
         update_of(lg.BPTT(), LAYER, (*LAYER_TEACHER[:2], LAYER_TEACHER[2][:, :1]))
-    with pytest.raises(ValueError, match="map over it with jax.vmap"):
+    with pytest.raises(ValueError, match="map over it"):
         update_of(lg.BPTT(), [x[None] for x in LAYER])
     with pytest.raises(ValueError, match="one algorithm for each horizon"):
         update_of(lg.BPTT(), method="lags")
 
 
 def test_complex_feedback_is_refused_where_units_are_real():
-    with pytest.raises(ValueError, match="complex, which a network of real units cannot hear"):
+    with pytest.raises(ValueError, match="which a network of real units cannot hear"):
         lg.expected_update(lg.RFLO(COMPLEX_FEEDBACK, DECAY), network(STUDENT), network(TEACHER))
     with pytest.raises(ValueError, match="says nothing of single modes"):
         lg.mode_update(lg.RFLO(COMPLEX_FEEDBACK, DECAY), lg.Mode(1.0, 1.0, 0.5), lg.Mode(1.0, 1.0, 0.8))

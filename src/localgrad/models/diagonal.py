@@ -85,6 +85,8 @@ def real_blocks(layer: DiagonalSSM) -> LinearRNN:
 
     **Arguments:** `layer`. **Returns:** a `LinearRNN`, with the same response to inputs.
 
+    Source: docs/theory.md, section 11.
+
     >>> real_blocks(DiagonalSSM([[1.0]], [0.5j], [[1.0]])).W.tolist()
     [[0.0, -0.5], [0.5, 0.0]]
     """
@@ -127,6 +129,8 @@ def diagonalized(network: LinearRNN) -> DiagonalSSM:
 
     **Raises:** `ValueError` where the eigenvectors are so nearly dependent that half of the digits would be lost.
 
+    Source: Kailath, *Linear Systems* (1980), section 2.3; docs/theory.md, section 11.
+
     >>> layer = diagonalized(LinearRNN([[1.0, 0.0]], [[0.0, -0.5], [0.5, 0.0]], [[1.0], [0.0]]))
     >>> np.round(layer.poles, 12).tolist()
     [0.5j]
@@ -152,9 +156,7 @@ def diagonalized(network: LinearRNN) -> DiagonalSSM:
 
 def _as_complex_array(value: Any, what: str) -> Array:
     """An array of JAX's complex numbers; `ValueError` naming `what` for what holds no numbers."""
-    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(value)):
-        array = jnp.asarray(value)
-    elif _is_complex(value):
+    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(value)) or _is_complex(value):
         array = jnp.asarray(value)
     else:
         array = as_float_array(value, what)

@@ -177,8 +177,8 @@ class Propagator(Final, Summand, eqx.Module, final=True):
         for term in self.terms:
             if not term.is_elementwise:
                 raise ValueError(
-                    f"the term {type(term).__name__} makes a dense propagator, which a diagonal layer has no closed form "
-                    "for; give a term with is_elementwise = True, or take lg.real_blocks of the layer"
+                    f"the term {type(term).__name__} makes a dense propagator, which a diagonal layer has no closed "
+                    "form for; give a term with is_elementwise = True, or take lg.real_blocks of the layer"
                 )
         own = ((1, term(jnp.diag(entries))[..., 0]) for term in self.terms)
         return _sum_of_terms((self.full, entries), (self.diagonal, entries), (self.internal, entries), (self.decay, 1), *own)

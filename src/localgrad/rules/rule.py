@@ -226,18 +226,21 @@ def _check_made(
     term: Term, matrix: str, given: tuple[int, int], wanted: list[tuple[int, int]], number: type = float
 ) -> None:
     """`ValueError` where what a term makes of a matrix is not of the wanted shape, or not numbers of its kind."""
-    kind, number = type(term).__name__, jax.numpy.result_type(number)
+    kind, dtype = type(term).__name__, jax.numpy.result_type(number)
     found = _tried(lambda term, X: term(X), term, given, 1, number)
     if np.shape(found) not in wanted:
         raise ValueError(
             f"the term {kind} makes of a {matrix} of shape {given} one of shape {np.shape(found)}; "
             f"it must be of shape {wanted[0]}"
         )
-    if found.dtype != number:
-        if number.kind == "f" and found.dtype.kind == "c":
-            raise ValueError(f"the term {kind} is complex, which a network of real units cannot hear; give real numbers")
+    if found.dtype != dtype:
+        if dtype.kind == "f" and found.dtype.kind == "c":
+            raise ValueError(
+                f"the term {kind} makes {found.dtype} numbers, which a network of real units cannot hear; give real "
+                "numbers"
+            )
         raise ValueError(
-            f"the term {kind} makes {found.dtype} numbers of {number} ones; let it keep the precision of the matrix "
+            f"the term {kind} makes {found.dtype} numbers of {dtype} ones; let it keep the precision of the matrix "
             "it is given"
         )
 

@@ -200,10 +200,8 @@ def as_task(value: Any) -> LinearTask:
     """The task that an argument names: itself, or that of a teacher; `ValueError` with the remedy for anything else."""
     if isinstance(value, LinearTask):
         return value
-    if isinstance(value, LinearRNN):
-        return LinearTask.of_teacher(value)
-    if isinstance(value, DiagonalSSM):
-        return LinearTask.of_teacher(real_blocks(value))
+    if isinstance(value, LinearRNN | DiagonalSSM):
+        return LinearTask.of_teacher(value if isinstance(value, LinearRNN) else real_blocks(value))
     raise ValueError(
         f"the teacher is a {type(value).__name__}, not a LinearRNN or a LinearTask; the order is rule, student, task"
     )

@@ -51,7 +51,7 @@ def joint(student: DiagonalSSM, teacher: DiagonalSSM) -> Joint:
 def cauchy_update(
     student: DiagonalSSM, teacher: DiagonalSSM, F: Array, m: Array | None, lags: int | None
 ) -> DiagonalSSM:
-    """The update under feedback `F` and propagator `m`: `None` for the layer's own poles, else one number or one a unit."""
+    """The update under feedback `F` and propagator `m`: one number, one a unit, or `None` for the layer's own poles."""
     error = joint(student, teacher)
     if m is not None and m.ndim == 0:  # one decay for all: the same series for each unit, so a part of the readout
         carried, m = error.readout * geometric(m.conj() * error.poles, lags), None

@@ -37,7 +37,6 @@ from localgrad.updates.lags import BLOCK, Lags, check_memory, lags_of
 from localgrad.updates.problem import is_traced
 from localgrad.updates.stein import margin
 
-
 # A lag costs output × input products a unit, a pair of units as many as it has outputs and inputs, and some more; this
 # is how many of the former weigh as much as one of the latter, as measured (docs/decisions.md).
 _CAUCHY_COST = 2.0
@@ -86,7 +85,7 @@ def _update(rule: Rule, student: DiagonalSSM, teacher: DiagonalSSM, lags: Lags) 
     F, m = rule.feedback(student.C), rule.propagator.on_diagonal(student.poles)
     if lags.weights is not None:
         errors = errors_by_lag(student, teacher, lags)
-        update, exists = update_by_lag(student, errors, F, m, rule.lags, lags.num_blocks), jnp.array(True)
+        update, exists = update_by_lag(student, errors, F, m, rule.lags, lags), jnp.array(True)
     else:
         own = None if _is_own(rule) else jnp.asarray(m, student.poles.dtype)
         update = cauchy_update(student, teacher, F, own, rule.lags)
@@ -125,7 +124,7 @@ def _lags(rule: Rule, student: DiagonalSSM, teacher: DiagonalSSM, horizon: Horiz
     count = _vanished_after(ratio, dtype)
     if not count <= min(most, _MOST_LAGS):
         return lags_of(horizon, dtype)
-    lags = lags_of(Horizon(count), dtype)
+    lags = lags_of(Horizon(int(count)), dtype)
     return lags._replace(weights=np.ones_like(lags.weights))
 
 

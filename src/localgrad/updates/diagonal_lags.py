@@ -57,7 +57,7 @@ def update_by_lag(
     F: Array,
     m: Array,
     max_lags: int | None,
-    num_blocks: Array | int,
+    lags: Lags,
 ) -> DiagonalSSM:
     """The update that errors bring to a rule of feedback `F` and propagator `m` that keeps `max_lags`."""
     output, hidden, input = student.sizes
@@ -81,7 +81,7 @@ def update_by_lag(
         return powers * stride, carried * carried_stride, path, total
 
     start = (powers, carried, jnp.zeros_like(own), jnp.zeros((3 * hidden, output * input), own.dtype))
-    *_, total = jax.lax.fori_loop(0, num_blocks, collect, start)
+    *_, total = jax.lax.fori_loop(0, lags.num_blocks, collect, start)
     to_C, to_B, to_poles = total.reshape(3, hidden, output, input)
     B, credit = student.B.conj(), F.conj().T
     return DiagonalSSM(
