@@ -19,21 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from localgrad.rules.final import Final
 from localgrad.rules.numbers import as_numbers
 from localgrad.rules.terms import Affine, ComplexFeedback, Summand, Term, checked_terms, parts_of, value_on_mode
-
-
-class Final:
-    """No subclass, which consumers would take for the class itself; the error says what to write instead."""
-
-    def __init_subclass__(cls, final: bool = False, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if not final:
-            base = next(b.__name__ for b in cls.__mro__ if b.__dict__.get("_is_final"))
-            raise TypeError(
-                f"{base} is final; for a feedback or propagator of your own write a localgrad.Term with __call__ and "
-                f"on_mode, and give it to Rule(feedback=..., propagator=...), alone or in a sum"
-            )
 
 
 class Feedback(Final, Summand, eqx.Module, final=True):
@@ -169,10 +157,7 @@ class Propagator(Final, Summand, eqx.Module, final=True):
         return Propagator(self.full, self.diagonal, decay, self.terms)
 
     def on_diagonal(self, entries: Any) -> Any:
-        """`m` for a diagonal Jacobian, which is all internal, given as the vector of its entries: a number or one a unit.
-
-        **Raises:** `ValueError` for a term whose matrix is not diagonal.
-        """
+        """`m` for a diagonal Jacobian, which is all internal, by the vector of its entries: a number or one a unit."""
         self.check_numbers()
         for term in self.terms:
             if not term.is_elementwise:
@@ -181,7 +166,9 @@ class Propagator(Final, Summand, eqx.Module, final=True):
                     "form for; give a term with is_elementwise = True, or take lg.real_blocks of the layer"
                 )
         own = ((1, term(jnp.diag(entries))[..., 0]) for term in self.terms)
-        return _sum_of_terms((self.full, entries), (self.diagonal, entries), (self.internal, entries), (self.decay, 1), *own)
+        return _sum_of_terms(
+            (self.full, entries), (self.diagonal, entries), (self.internal, entries), (self.decay, 1), *own
+        )
 
     def on_mode(self, w: Any) -> Any:
         """`m` for a mode's recurrent weight `w`, which is its Jacobian and the diagonal of it; `J₀ = 0`."""

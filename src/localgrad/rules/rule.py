@@ -26,8 +26,9 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from localgrad.rules.final import Final
 from localgrad.rules.numbers import is_zero, with_coefficient
-from localgrad.rules.parts import Feedback, Final, Propagator, as_feedback, as_propagator
+from localgrad.rules.parts import Feedback, Propagator, as_feedback, as_propagator
 from localgrad.rules.terms import Term
 
 
