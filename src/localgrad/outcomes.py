@@ -28,6 +28,10 @@ STALLED_SPEED = 1e-6
 DIVERGED_GAP = 1e-4
 """Distance of `|w|` or `ρ(W)` from 1, relative to the teacher's, below which learning has diverged."""
 
+ROUNDING_GAP = 1e-12
+"""Distance of `|w|` from 1 below which double precision follows it no longer. Poles that stay inside take for ever to
+reach 1, so there a trajectory is given up as unfinished, not diverged."""
+
 DIVERGED_LOSS = 1e6
 """Loss, in units of the silent loss, above which learning has diverged where no stability is needed."""
 
@@ -56,7 +60,8 @@ class Outcome(enum.IntEnum):
       manifold the mode comes back. The branch of the manifold, `sign(s)`, is given beside the outcome.
     - `STALLED`: at rest anywhere else: at a fixed point with a loss, or at an unstable optimum.
     - `DIVERGED`: `|w| → 1`, which happens in finite learning time.
-    - `UNFINISHED`: none of these when the learning time, or the number of steps allowed, ran out.
+    - `UNFINISHED`: none of these when the learning time, or the number of steps allowed, ran out; or, with poles that
+        cannot leave the disc, when `|w|` came closer to 1 than double precision can tell (`ROUNDING_GAP`).
 
     >>> print(Outcome.CONVERGED)
     converged

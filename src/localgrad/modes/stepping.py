@@ -24,7 +24,7 @@ from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles
 from localgrad.modes.equations import LinearRule, complex_step, field, linearised, loss
 from localgrad.modes.verdict import outcome_at
-from localgrad.outcomes import REST_DISTANCE, ROUNDING_LOSS, Outcome, divergence_gap
+from localgrad.outcomes import REST_DISTANCE, ROUNDING_GAP, ROUNDING_LOSS, Outcome, divergence_gap
 from localgrad.rules.rule import Rule
 
 # A trajectory is followed until its loss, in units of the silent loss, has fallen to this.
@@ -180,8 +180,10 @@ def _arc(piece: Any, start: float, stop: float) -> float:
 
 
 def _has_ended(problem: Problem, x: np.ndarray) -> bool:
-    """Whether nothing more will happen: next to a stable optimum, or where nothing moves but by rounding errors."""
+    """Whether nothing more will happen, or can be followed: at a stable optimum, at rest, or too near `|w| = 1`."""
     loss_now = problem.relative_loss(x)
+    if problem.poles.stays_inside and 1 - abs(x[2]) < ROUNDING_GAP:
+        return True
     if loss_now <= ROUNDING_LOSS or not np.any(problem.flow(x)):
         return True
     return loss_now <= _END_LOSS and problem.verdict(x) is Outcome.CONVERGED

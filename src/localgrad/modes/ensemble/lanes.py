@@ -23,12 +23,12 @@ from localgrad.modes.ensemble.arithmetic import kernel, larger, room, slope_and_
 from localgrad.modes.ensemble.cache import keep_on_disk
 from localgrad.modes.ensemble.rosenbrock import TINY, invariants, linearise, record, sweep
 from localgrad.modes.ensemble.rows import get3, get4, put3
-from localgrad.outcomes import CONVERGED_LOSS, Outcome
+from localgrad.outcomes import CONVERGED_LOSS, ROUNDING_GAP, Outcome
 
 CONVERGED, DIVERGED = float(Outcome.CONVERGED), float(Outcome.DIVERGED)
 
 FIRST_STEP = 0.2  # times the fourth root of rtol: part of the time in which the state would change by its size
-EDGE, ROUNDING_EDGE = 1e-7, 1e-12  # how close to the edge of the domain: moving outwards; however it moves
+EDGE, ROUNDING_EDGE = 1e-7, ROUNDING_GAP  # how close to the edge of the domain: moving outwards; however it moves
 
 outcome_at = kernel(verdict.outcome_at)
 

@@ -27,7 +27,7 @@ from localgrad.modes.ensemble.arithmetic import (
     within,
 )
 from localgrad.modes.ensemble.rows import get3, get4, put3
-from localgrad.outcomes import CONVERGED_LOSS, ROUNDING_LOSS
+from localgrad.outcomes import CONVERGED_LOSS, ROUNDING_GAP, ROUNDING_LOSS
 
 GAMMA = 0.25
 # (α_ij), (β_ij) of the stages after the first.
@@ -286,5 +286,6 @@ def advance(batch, lanes, structure, rtol, atol_w, max_steps):
 
         status = choose(left <= 0, row.ENDED, choose(steps >= max_steps, row.OUT_OF_STEPS, row.RUNNING))
         stuck = (~good) & ~(next_step > STUCK_STEP * time + TINY)
-        status = choose(stuck, row.STUCK, status)
+        beyond = (1 - abs(w + dw) < ROUNDING_GAP) & (structure[1] is not None)
+        status = choose(stuck | beyond, row.STUCK, status)
         batch[row.STATUS * n + i] = choose(verdict == row.RUNNING, status, verdict)
