@@ -13,7 +13,7 @@ from localgrad.models.poles import POLES, find_poles
 from localgrad.modes.derivation import derive, symbolic_rule
 from localgrad.modes.ensemble.logarithm import log as _log
 from localgrad.modes.notation import STUDENT, TEACHER, C, S
-from localgrad.outcomes import Outcome
+from localgrad.outcomes import ROUNDING_GAP, Outcome
 
 BOUNDED = ("tanh", "lru")
 RULES = {
@@ -260,6 +260,17 @@ class TestEnsemble:
         assert set(Outcome.counts(run.outcome)) <= {"converged", "unfinished"}
         assert (run.outcome == Outcome.CONVERGED).all()
         assert run.steps.max() < 2000  # fast directions next to slow growth do not shorten the steps
+
+    def test_creeping_to_the_edge_is_given_up_in_time(self):
+        """e-prop with random feedback: `1 − w²` falls exponentially, until double precision follows it no longer."""
+        rule, start, teacher = lg.EProp(1.21), lg.Mode(-1.77, -1.36, -0.57), lg.Mode(0.93, 1.0, 0.84)
+        run = lg.integrate_modes(rule, start, teacher, duration=1e6, poles="tanh")
+        path = lg.learn_mode(rule, start, teacher, duration=1e6, poles="tanh")
+        assert Outcome(int(run.outcome)) is path.outcome is Outcome.UNFINISHED
+        for end in (run.final.w, path.final.w):
+            assert 1 - abs(end) < ROUNDING_GAP
+        np.testing.assert_allclose(run.time, path.time[-1], rtol=0.1)
+        assert run.steps < 1000
 
     def test_starts_and_teachers_that_no_pole_has_are_refused(self):
         rule, good, bad = lg.RFLO(1.0, 0.5), lg.Mode(1.0, 1.0, 0.5), lg.Mode(1.0, 1.0, [0.3, -0.2])

@@ -1,0 +1,1 @@
+"""Poles that cannot leave the unit disc, and what becomes of learning."""
