@@ -1,5 +1,7 @@
 """Linear tasks and their builders: what each is by its own equation, and what is refused."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,6 +115,12 @@ class TestBuilders:
 
 
 class TestStructure:
+    def test_tasks_pickle(self):
+        for case in (TASK_BY_ID["closed-loop"](), as_task(network(TEACHER))):
+            found = pickle.loads(pickle.dumps(case))
+            assert jax.tree.structure(found) == jax.tree.structure(case)
+            jax.tree.map(np.testing.assert_array_equal, found, case)
+
     def test_what_is_zero_is_absent(self):
         A, W, B = TEACHER
         n = len(W)
@@ -173,8 +181,19 @@ REFUSED = {
     "no-effect": (lambda: lg.tasks.closed_loop(lg.LinearRNN(np.eye(2), 0.5 * np.eye(2), [[0.0], [1.0]]),
                                                regulate=[[1.0, 0.0]]), "does not change what regulate asks for"),
     "no-teacher": (lambda: lg.tasks.white_noise_teacher(TASK), "the teacher is a LinearTask, not a LinearRNN"),
+    "uncontrolled": (lambda: lg.learn(lg.BPTT(), lg.LinearRNN([[0.0]], [[0.5]], [[1.0, 1.0]]), lg.tasks.closed_loop(
+        lg.tasks.point_mass(), regulate=[[1.0, 1.0]]), duration=1.0), "closed loop of student and task has spectral"),
     "plant-flag": (lambda: lg.Rule(through_plant=1), "through_plant must be True or False, got 1"),
 }  # fmt: skip
+
+
+def test_losses_on_a_plant_that_runs_away_alone():
+    """A student that controls it has a loss; but a silent one, the unit of losses, has none."""
+    task = lg.tasks.closed_loop(lg.tasks.point_mass(1.0), imitate=[[-0.05, -0.3]])
+    student = lg.LinearRNN([[1.0]], [[0.0]], [[-0.05, -0.3]])
+    assert np.isfinite(lg.expected_loss(student, task))
+    with pytest.raises(ValueError, match="without a student's output the task is unstable"):
+        lg.learn(lg.BPTT(), student, task, duration=1.0)
 
 
 @pytest.mark.parametrize(("misuse", "words"), [pytest.param(*case, id=id) for id, case in REFUSED.items()])

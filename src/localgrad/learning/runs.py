@@ -33,7 +33,8 @@ from localgrad.rules import shipped
 from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.rule import Rule
 from localgrad.rules.terms import Term
-from localgrad.tasks.linear_task import LETTERS, LinearTask
+from localgrad.tasks.linear_task import LinearTask
+from localgrad.tasks.task_matrices import LETTERS
 from localgrad.updates.horizon import Horizon
 
 FORMAT = 1

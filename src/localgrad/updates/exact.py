@@ -28,7 +28,7 @@ from localgrad.rules.compiled import join_rule, split_rule
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import LinearTask, as_task
 from localgrad.updates.doubling import closed_form_correlations, closed_form_loss
-from localgrad.updates.existence import explain_missing
+from localgrad.updates.existence import check_alone, explain_missing
 from localgrad.updates.horizon import Horizon
 from localgrad.updates.lags import Lags, check_memory, correlations_by_lags, lags_of, loss_by_lags
 from localgrad.updates.problem import check_problem, check_rule, is_traced
@@ -102,9 +102,11 @@ def silent_loss(teacher: LinearRNN | LinearTask, horizon: Horizon = Horizon()) -
 
     **Raises:** `ValueError` as `expected_loss`, and for a task whose target is 0, which leaves losses without a unit.
     """
-    # What a silent student hears, and the noise on its state, do not matter; nor does its output move a plant.
+    # What a silent student hears, and the noise on its state, do not matter.
     task = as_task(teacher)
-    alone = eqx.tree_at(lambda t: t.student_noise, as_task(task), None) if task.student_noise is not None else task
+    alone = task if task.student_noise is None else eqx.tree_at(lambda t: t.student_noise, task, None)
+    if task.is_closed_loop and horizon.is_infinite and not is_traced(task):
+        check_alone(task)
     (output, state, input), dtype = task.sizes, task.dynamics.dtype
     silent = LinearRNN(*(np.zeros(shape, dtype) for shape in ((output, state), (state, state), (state, input))))
     value = exact_loss(silent, alone, horizon)

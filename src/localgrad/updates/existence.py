@@ -179,3 +179,13 @@ def _check_loop(student: LinearRNN, task: LinearTask) -> tuple[float, float]:
             "horizon"
         )
     return radius, 0.0
+
+
+def check_alone(task: LinearTask) -> None:
+    """`ValueError` where a task that nobody controls runs away: a student without output then has no finite loss."""
+    radius = spectral_radius(task.dynamics)
+    if not radius < 1 - margin(task.dynamics):
+        raise ValueError(
+            f"without a student's output the task is unstable (its D has spectral radius {radius:.6g}), so the loss of "
+            "a silent student, in which losses are told, is infinite; give the plant damping, or a finite horizon"
+        )
