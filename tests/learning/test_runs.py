@@ -111,6 +111,8 @@ class TestFiles:
             save("run", tmp_path / "run.npz")
         with pytest.raises(ValueError, match=r"must end in .npz"):
             save(curve(lg.BPTT()), tmp_path / "run.pkl")
+        with pytest.raises(ValueError, match=r"the path is a NoneType; give the name of a file that ends in .npz"):
+            save(curve(lg.BPTT()), None)
         np.savez(tmp_path / "other.npz", A=np.eye(2))
         with pytest.raises(ValueError, match=r"other.npz.*it holds no run of localgrad"):
             load_run(tmp_path / "other.npz")
@@ -136,6 +138,7 @@ class TestFiles:
         {"snapshots.A": np.zeros((2, 4))}, {"A": np.zeros((2, 5))}, {"teacher.A": np.zeros((3, HIDDEN))},
         {"initial.W": np.full((HIDDEN, HIDDEN), np.nan)}, {"rule.feedback.0.state": np.zeros((9, 9))},
         {"rule.feedback.fixed": np.zeros((9, 9))}, {"description": np.array("[" * 100_000)},
+        {"steps": np.array(-3)}, {"W": np.full((HIDDEN, HIDDEN), np.nan)},
     ], ids=lambda changed: "-".join(changed))  # fmt: skip
     def test_numbers_that_do_not_fit_together_are_refused(self, changed, mirror_curve, tmp_path):
         np.savez(tmp_path / "wrong.npz", **dict(np.load(mirror_curve)) | changed)
@@ -143,7 +146,7 @@ class TestFiles:
             load_run(tmp_path / "wrong.npz")
 
     @pytest.mark.parametrize("words", [
-        {"duration": float("nan")}, {"duration": 10**400}, {"silent_loss": 0},
+        {"format": True}, {"duration": float("nan")}, {"duration": 10**400}, {"silent_loss": 0},
         {"rule": {"terms": {"feedback": ["Term"], "propagator": []}}}, {"rule": {"name": 3}}, {"rule": {"lags": 0.5}},
         {"rule": {"terms": {"feedback": ["_LearnedFeedback"], "propagator": []}}},
     ], ids=str)  # fmt: skip

@@ -45,6 +45,7 @@ def _check_networks(run: Any, seeds: tuple[int, ...]) -> None:
     # Of shapes alone, in a precision that is never cut: to load a run is not to compute with it.
     check_problem(*jax.tree.map(lambda x: np.zeros(x.shape, np.float32), (first, run.task)))
     _check_network("final networks", run.final, run.initial, seeds)
+    check_finite("final network", run.final)
     if run.rule.num_seeds not in (None, *seeds):
         raise ValueError(f"its rule has arrays for {run.rule.num_seeds} seeds, its students leading axes {seeds}")
     Rule.check_fits(run.rule.of_seed(0), *first.sizes[:2])
@@ -83,6 +84,8 @@ def _check_array(name: str, value: Any, shape: tuple[int, ...], kinds: str) -> N
             f"its {name} has shape {np.shape(value)} of {value.dtype}; it must be {shape} of "
             f"{'whole' if kinds == _WHOLE else 'real'} numbers that are not NaN"
         )
+    if kinds == _WHOLE and name != "diverged_at" and np.any(value < 0):
+        raise ValueError(f"its {name} is negative; save the run again")
 
 
 def _check_network(name: str, network: LinearRNN, like: LinearRNN, leading: tuple[int, ...]) -> None:

@@ -57,6 +57,8 @@ def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None
     """
     if not isinstance(run, LearningCurve | TrainingRun):
         raise ValueError(f"the run is a {type(run).__name__}; give what lg.learn or lg.train returned")
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"the path is a {type(path).__name__}; give the name of a file that ends in .npz")
     check_target(path, "run", (".npz",))
     arrays, words = _of_curve(run) if isinstance(run, LearningCurve) else _of_training(run)
     words |= {"format": FORMAT, "localgrad": version("localgrad"), "rule": _words_of_rule(run.rule)}
@@ -93,7 +95,8 @@ def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None) -> Learn
         check_run(run)
         return run
     except _DAMAGED as error:
-        raise ValueError(f"run {str(path)!r}: it lacks or garbles {error}, so it is damaged; save it again") from None
+        what = f"it lacks {error}" if isinstance(error, KeyError) else "what it holds does not fit together"
+        raise ValueError(f"run {str(path)!r}: {what}, so it is damaged; save it again") from None
     except ValueError as error:
         raise ValueError(f"run {str(path)!r}: {error}") from None
 
@@ -106,9 +109,17 @@ def _description(arrays: Arrays) -> dict[str, Any]:
         words = json.loads(str(text))
     except (ValueError, RecursionError):
         raise ValueError("its description is damaged; save the run again") from None
-    if not isinstance(words, dict) or words.get("format") != FORMAT or words.get("kind") not in ("curve", "training"):
+    if (
+        not isinstance(words, dict)
+        or not _is_this(words.get("format"), FORMAT)
+        or words.get("kind") not in ("curve", "training")
+    ):
         raise ValueError(f"it has another format than {FORMAT}, which this localgrad reads; save the run again")
     return words
+
+
+def _is_this(value: Any, number: int) -> bool:
+    return type(value) is int and value == number  # `true` is no number, though it equals 1
 
 
 # --- the two kinds of runs -------------------------------------------------------------------------------------------
