@@ -17,6 +17,8 @@ import jax
 import jaxtyping
 import numpy as np
 
+_UNKNOWN_MEMORY = 64e9  # bytes, where the system does not tell
+
 # Counts beyond this need more memory or time than there is, whatever they count.
 _LARGEST_COUNT = 2**31
 
@@ -103,3 +105,29 @@ def _level_of_caller() -> int:
 
 def _is_inside(filename: str) -> bool:
     return filename.startswith((_PACKAGE, *_LIBRARIES))
+
+
+def check_memory(what: str, num_bytes: float, remedy: str) -> None:
+    """`ValueError` where `what`, a plural, takes more bytes than this machine has memory."""
+    try:
+        available: float = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        available = _UNKNOWN_MEMORY
+    if num_bytes > available:
+        raise ValueError(
+            f"{what} take {size_in_words(num_bytes)} of memory, but there are {size_in_words(available)}; {remedy}"
+        )
+
+
+def size_in_words(num_bytes: float) -> str:
+    """A number of bytes to read.
+
+    >>> size_in_words(3_500_000), size_in_words(1e14)
+    ('3.5 MB', '100,000 GB')
+    """
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= scale:
+            return (
+                f"{num_bytes / scale:,.3g} {unit}" if num_bytes < 1000 * scale else f"{num_bytes / scale:,.0f} {unit}"
+            )
+    return f"{num_bytes:,.0f} bytes"

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from localgrad.cli.limits import check_disk, check_memory
+from localgrad.checks import check_memory
+from localgrad.cli.limits import check_disk
 from localgrad.models.aligned import Mode
 from localgrad.modes.basins import basins
 from localgrad.outcomes import Outcome

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from localgrad.cli.limits import check_memory
+from localgrad.checks import check_memory
 from localgrad.cli.rules import check_lags
 from localgrad.cli.targets import task_without
 from localgrad.learning.result import TrainingRun

@@ -7,6 +7,7 @@ bit, however the loop got there.
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from localgrad.checks import check_finite, check_kind, in_standard_promotion
+from localgrad.checks import check_finite, check_kind, check_memory, in_standard_promotion
 from localgrad.learning.trainer import Trainer, TrainingState
 from localgrad.models.linear import LinearRNN, as_keys
 from localgrad.rules.rule import Rule
@@ -38,6 +39,7 @@ class RunningTraining:
     def __init__(self, trainer: Trainer, student: LinearRNN, key: PRNGKeyArray, num_steps: int, save_every: int | None):
         _check_batch(trainer, student)
         _check_key(key)
+        _check_size(student, num_steps, save_every)
         self.trainer, self.initial, self.key, self.save_every = trainer, student, key, save_every
         seeds = student.W.shape[:-2]
         self.keys = jax.random.split(key, seeds) if seeds else key
@@ -233,6 +235,15 @@ def _check_batch(trainer: Trainer, student: LinearRNN) -> None:
     check_finite("student", student)
     first = jax.tree.map(lambda x: x[0], student) if lead else student
     _with_rule(trainer, trainer.rule.of_seed(0)).init(first)
+
+
+def _check_size(student: LinearRNN, num_steps: int, save_every: int | None) -> None:
+    losses = num_steps * math.prod(student.W.shape[:-2]) * student.W.dtype.itemsize
+    check_memory(f"the losses of {num_steps:,} steps", losses, "give fewer steps")
+    if save_every is not None:
+        count = num_steps // save_every + 1
+        weights = sum(x.nbytes for x in student.matrices)
+        check_memory(f"{count:,} snapshots", count * weights, f"save less often than every {save_every} steps")
 
 
 def _check_key(key: PRNGKeyArray) -> None:

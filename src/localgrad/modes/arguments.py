@@ -4,7 +4,6 @@ Numbers of any real kind become floating-point numbers of at least single precis
 and half precision does not overflow. What is no real number is refused in one sentence (`rules/numbers.py`).
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,15 +89,6 @@ def check_times(times: np.ndarray, duration: float, name: str) -> None:
         raise ValueError(f"{name} must hold ascending times between 0 and the duration {duration:g}, got {times}")
 
 
-def check_memory(count: int, bytes_each: int, what: str, remedy: str) -> None:
-    """`ValueError` where so many results cannot fit this machine's memory."""
-    needed, there = count * bytes_each, _physical_memory()
-    if needed > there:
-        raise ValueError(
-            f"{count:,} {what} need {needed / 2**30:,.0f} GiB, more than this machine's {there / 2**30:,.0f}; {remedy}"
-        )
-
-
 def is_traced(*trees: Any) -> bool:
     """Whether any number is one of JAX's tracers, whose value is not known yet."""
     return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(trees))
@@ -121,11 +111,3 @@ def _short(value: Any) -> str:
         else f"a {type(value).__name__}"
     )
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _physical_memory() -> float:
-    """In bytes; infinite where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return float("inf")

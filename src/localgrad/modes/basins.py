@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from localgrad.checks import check_memory
 from localgrad.files import build_folder
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles, find_poles
-from localgrad.modes.arguments import as_float, as_mode, as_rule, as_scalar, check_count, check_memory
+from localgrad.modes.arguments import as_float, as_mode, as_rule, as_scalar, check_count
 from localgrad.modes.domain import check_start
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.modes.ensemble.result import Ensemble
@@ -97,7 +98,7 @@ def basins(
     attributes = _problem(rule, teacher, duration, rtol, poles)
     count = math.prod(shape)
     if store is None:
-        check_memory(count, 14, "starts", "give shorter axes, or a store to stream the map into")
+        check_memory(f"{count:,} starts", count * 14, "give shorter axes, or a store to stream the map into")
 
     def fill(target: _Memory | _Store) -> None:
         for first, last in _blocks(count, target.rows):
@@ -146,7 +147,7 @@ def sample_basins(
     {'converged': 100}
     """
     num_starts = check_count(num_starts, "num_starts")
-    check_memory(num_starts, 200, "starts", "give fewer")
+    check_memory(f"{num_starts:,} starts", num_starts * 200, "give fewer")
     rng = np.random.default_rng(seed)
     corners = zip("abw", as_mode(low, "low"), as_mode(high, "high"), strict=True)
     start = Mode(*(rng.uniform(as_scalar(x, f"low {k}"), as_scalar(y, f"high {k}"), num_starts) for k, x, y in corners))

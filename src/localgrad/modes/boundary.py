@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from localgrad.checks import check_memory
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles, find_poles
-from localgrad.modes.arguments import as_mode, as_scalar, as_single_rule, check_count, check_memory, check_positive
+from localgrad.modes.arguments import as_mode, as_scalar, as_single_rule, check_count, check_positive
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
@@ -93,7 +94,7 @@ def boundary(
     check_positive(precision=precision)
     if check_count(samples, "samples") < 2:
         raise ValueError("samples must be at least 2, the ends of the line")
-    check_memory(int(samples), 400, "samples", "give fewer")
+    check_memory(f"{int(samples):,} samples", int(samples) * 400, "give fewer")
     settings: dict[str, Any] = {"duration": duration, "rtol": rtol, "atol": atol, "poles": find_poles(poles).key}
 
     def ends(t: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from localgrad.checks import check_memory
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles, find_poles
 from localgrad.modes.arguments import (
@@ -29,7 +30,6 @@ from localgrad.modes.arguments import (
     as_scalar,
     as_single_rule,
     check_count,
-    check_memory,
     check_positive,
 )
 from localgrad.modes.domain import check_modes
@@ -186,7 +186,7 @@ def search_fixed_points(
     """
     rule, teacher, num_starts = as_single_rule(rule), _scalar_teacher(teacher), check_count(num_starts, "num_starts")
     check_positive(tolerance=tolerance)
-    check_memory(num_starts, 2000, "starts", "give fewer")
+    check_memory(f"{num_starts:,} starts", num_starts * 2000, "give fewer")
     known = [FixedPointManifold("optimal", teacher)] if rule.affine is None else fixed_points(rule, teacher)
     rng = np.random.default_rng(seed)
     starts = np.stack([*rng.normal(0, 1.5, (2, num_starts)), np.arctanh(rng.uniform(-0.95, 0.95, num_starts))], axis=1)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from localgrad.checks import check_memory
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles, find_poles
 from localgrad.modes.arguments import (
@@ -23,7 +24,6 @@ from localgrad.modes.arguments import (
     as_mode,
     as_rule,
     check_count,
-    check_memory,
     check_positive,
     check_times,
 )
@@ -145,7 +145,11 @@ def _broadcast(
     if 0 in shape:
         raise ValueError(f"the ensemble has shape {shape} and so is empty; give at least one trajectory")
     # Nine numbers of a problem and nine of its result, and what is saved of it.
-    check_memory(math.prod(shape), 8 * (18 + 3 * num_times), "trajectories", "give fewer, or fewer times to save at")
+    check_memory(
+        f"{math.prod(shape):,} trajectories",
+        math.prod(shape) * 8 * (18 + 3 * num_times),
+        "give fewer, or fewer times to save at",
+    )
     full = [x if x.size == 1 or x.shape == shape else np.broadcast_to(x, shape) for x in arrays]
     return tuple(x.reshape(-1) for x in full), shape
 
