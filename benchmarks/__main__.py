@@ -3,7 +3,16 @@
 import argparse
 from importlib import import_module
 
-NAMES = ("expected-update", "algorithms", "learning-curves", "training", "ensemble", "agreement", "startup")
+NAMES = (
+    "expected-update",
+    "algorithms",
+    "learning-curves",
+    "training",
+    "ensemble",
+    "agreement",
+    "startup",
+    "state-space",
+)
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from localgrad.diagnostics.alignment import Alignment, alignment
 from localgrad.diagnostics.rank import SingularSpectrum, singular_spectrum
 from localgrad.learning.methods import Flow, Steps
-from localgrad.models.linear import LinearRNN, conserved_quantity
+from localgrad.models.diagonal import DiagonalSSM
+from localgrad.models.linear import conserved_quantity
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import LinearTask
@@ -36,7 +37,7 @@ class LearningCurve:
     """
 
     rule: Rule
-    task: LinearTask
+    task: LinearTask | DiagonalSSM
     over: Horizon
     method: Flow | Steps
     duration: float
@@ -45,11 +46,11 @@ class LearningCurve:
     time: np.ndarray
     loss: np.ndarray
     outcome: Any
-    initial: LinearRNN
-    final: LinearRNN
+    initial: Any
+    final: Any
     final_rule: Rule
     snapshot_times: np.ndarray
-    snapshots: LinearRNN
+    snapshots: Any
     states: tuple[np.ndarray, ...]
     steps: np.ndarray
 
@@ -72,9 +73,9 @@ class LearningCurve:
         )
 
     @property
-    def teacher(self) -> LinearRNN:
+    def teacher(self) -> Any:
         """The teacher; `ValueError` where the task is more than a teacher that hears white noise."""
-        return self.task.teacher
+        return self.task if isinstance(self.task, DiagonalSSM) else self.task.teacher
 
     @property
     def _over(self) -> str:
@@ -113,7 +114,9 @@ class LearningCurve:
 
     @cached_property
     def spectral_radius(self) -> np.ndarray:
-        """`ρ(W)` of each snapshot."""
+        """`ρ(W)` of each snapshot; of a layer its largest `|λ|`."""
+        if isinstance(self.snapshots, DiagonalSSM):
+            return np.abs(np.asarray(self.snapshots.poles)).max(axis=-1)
         return np.abs(np.linalg.eigvals(np.asarray(self.snapshots.W, dtype=np.float64))).max(axis=-1)
 
     @cached_property

@@ -22,7 +22,9 @@ import numpy as np
 from localgrad.checks import check_kind, check_positive, in_standard_promotion
 from localgrad.learning.curve import LearningCurve
 from localgrad.learning.integration import Scales, Settings, integrate_all, of_seed
+from localgrad.learning.layers import check_layers, integrate_layers, radius_of, silent_loss_of
 from localgrad.learning.methods import Flow, Steps, as_method
+from localgrad.models.diagonal import DiagonalSSM
 from localgrad.models.linear import LinearRNN, spectral_radius
 from localgrad.outcomes import CONVERGED_LOSS, Outcome
 from localgrad.rules.rule import Rule
@@ -39,8 +41,8 @@ _MOST_STEPS = 10**7
 @in_standard_promotion
 def learn(
     rule: Rule,
-    student: LinearRNN,
-    task: LinearRNN | LinearTask,
+    student: LinearRNN | DiagonalSSM,
+    task: LinearRNN | DiagonalSSM | LinearTask,
     *,
     duration: float,
     horizon: int | None = None,
@@ -48,13 +50,16 @@ def learn(
     method: Flow | Steps = _FLOW,
     tolerance: float = CONVERGED_LOSS,
     save_at: Any = None,
+    poles: str = "direct",
 ) -> LearningCurve:
     r"""The exact learning curve of a network from `student`, until it converges, diverges, rests or time is up.
 
     **Arguments:**
 
     - `rule`, `student`, `task`, `horizon`, `loss`: as in `expected_update`. A student with one leading axis
-        `"seeds"` is a batch; the rule's feedback may then have that axis too.
+        `"seeds"` is a batch; the rule's feedback may then have that axis too. A `DiagonalSSM` learns likewise.
+    - `poles`: what a `DiagonalSSM` trains its poles by: `"direct"`, `"tanh"`, `"lru"` or `"s4d"`
+        (docs/state_space.md).
     - `duration`: learning time (learning rate × steps), positive.
     - `method`: `Flow(...)` for the flow with a solver and its tolerances, or `Steps(learning_rate)` for discrete steps
         `θ ← θ − η Δθ`.
@@ -83,19 +88,39 @@ def learn(
     check_positive("duration", duration)
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must lie in [0, 1), relative to a silent student's loss; got {tolerance!r}")
-    over, students = Horizon.of(horizon, loss), _as_batch(student)
-    given = as_task(task)
+    over, times = Horizon.of(horizon, loss), _snapshot_times(save_at, duration)
+    problem = {"over": over, "method": how, "duration": float(duration), "tolerance": float(tolerance)}
+    if isinstance(student, DiagonalSSM):
+        return _learn_layers(rule, student, task, times, poles, problem)
+    if poles != "direct":
+        raise ValueError(f"poles={poles!r} is for a DiagonalSSM; the poles of a network are its W's eigenvalues")
+    students, given = _as_batch(student), as_task(task)
     _check_networks(rule, students, given, over)
     silent = silent_loss(given, over)
-    times = _snapshot_times(save_at, duration)
     dtype = jnp.result_type(*students.matrices, *jax.tree.leaves(given))  # time too, or diffrax would widen the weights
-    rate, rtol, atol = (how.learning_rate, 1.0, 1.0) if isinstance(how, Steps) else (0.0, how.rtol, how.atol)
     alone = 0.0 if given.is_closed_loop else spectral_radius(given.dynamics)
-    numbers = Scales(silent, alone, duration, rate, tolerance, rtol, atol)
+    numbers = _scales(silent, alone, duration, tolerance, how)
     students, cast, scales, at = jax.tree.map(lambda x: np.asarray(x, dtype), (students, given, numbers, times))
     run = integrate_all(rule, students, cast, scales, at, _settings(how, over, duration))
-    problem = {"over": over, "method": how, "duration": float(duration), "tolerance": float(tolerance)}
     return _as_curve(rule, student, given, times, run, silent_loss=float(silent), **problem)
+
+
+def _learn_layers(
+    rule: Rule, student: DiagonalSSM, task: Any, times: np.ndarray, poles: str, problem: dict[str, Any]
+) -> LearningCurve:
+    how, over, duration = problem["method"], problem["over"], problem["duration"]
+    check_kind("rule", rule, Rule)
+    students = student if student.C.ndim == 3 else jax.tree.map(lambda x: np.asarray(x)[None], student)
+    check_layers(rule, students, task, over)
+    silent = silent_loss_of(task, over)
+    scales = _scales(silent, radius_of(task), duration, problem["tolerance"], how)
+    run = integrate_layers(rule, students, task, scales, times, _settings(how, over, duration), poles)
+    return _as_curve(rule, student, task, times, run, silent_loss=float(silent), **problem)
+
+
+def _scales(silent: Any, radius: Any, duration: float, tolerance: float, how: Flow | Steps) -> Scales:
+    rate, rtol, atol = (how.learning_rate, 1.0, 1.0) if isinstance(how, Steps) else (0.0, how.rtol, how.atol)
+    return Scales(silent, radius, duration, rate, tolerance, rtol, atol)
 
 
 def _settings(method: Flow | Steps, over: Horizon, duration: float) -> Settings:
@@ -117,15 +142,13 @@ def _settings(method: Flow | Steps, over: Horizon, duration: float) -> Settings:
 # --- from the compiled program to the user ---------------------------------------------------------------------------
 
 
-def _as_curve(
-    rule: Rule, student: LinearRNN, task: LinearTask, times: np.ndarray, run: Any, **problem: Any
-) -> LearningCurve:
+def _as_curve(rule: Rule, student: Any, task: Any, times: np.ndarray, run: Any, **problem: Any) -> LearningCurve:
     count = np.isfinite(run.time).sum(axis=-1)  # of points; at least the first
     points = np.minimum(np.arange(count.max()), count[:, None] - 1)
     time, losses = (np.take_along_axis(x, points, axis=-1) for x in (run.time, run.loss))
     ended = times >= time[:, -1:]
     snapshots, states = jax.tree.map(
-        lambda kept, final: np.where(ended[..., None, None], final[:, None], kept),
+        lambda kept, final: np.where(ended.reshape(*ended.shape, *[1] * (kept.ndim - 2)), final[:, None], kept),
         (run.snapshots, run.states),
         (run.final, run.final_state),
     )
@@ -134,7 +157,7 @@ def _as_curve(
         "states": states, "steps": run.steps,
     }  # fmt: skip
     final_state = run.final_state
-    if student.W.ndim == 2:
+    if jax.tree.leaves(student)[0].ndim == 2:
         found, final_state = jax.tree.map(lambda x: x[0], (found, final_state))
         found["outcome"] = Outcome(int(found["outcome"]))
     final_rule = rule.at(final_state)

@@ -12,6 +12,7 @@ Source: docs/theory.md, sections 3 and 8.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -61,9 +62,9 @@ class Run(NamedTuple):
 
     time: Array
     loss: Array
-    snapshots: LinearRNN
+    snapshots: Any  # models of the student's kind
     states: Any  # of the rule, at the snapshots
-    final: LinearRNN
+    final: Any
     final_state: Any
     outcome: Array
     steps: Array
@@ -104,7 +105,7 @@ def _integrate(
         update = exact_update(rule.at(state), network, task, settings.horizon)
         return ravel_pytree((update, rule.at(state).state_update(network.A, update.A)))[0]
 
-    solver, controller, first_step = _solver(settings, scales)
+    solver, controller, first_step = solver_of(settings, scales)
     gap = divergence_gap(scales.task_radius, _reach(rule, student, task, scales))
     path = integrate(
         lambda weights: -update_of(weights),
@@ -136,11 +137,14 @@ def _observe(
 ) -> tuple[Array, Array]:
     """The loss of a run that is here, and its `Outcome` as a number."""
     loss = exact_loss(network, task, settings.horizon)
+    return ended(loss, scales, settings, lambda: _reach(rule, network, task, scales) < 1 - gap)
+
+
+def ended(loss: Array, scales: Scales, settings: Settings, is_stable: Callable[[], Array]) -> tuple[Array, Array]:
+    """The loss, and as a number the `Outcome` of a run that is there; of an infinite horizon `is_stable` is asked."""
     # Not "loss > limit": a NaN must not pass for a number within limits.
-    if not settings.horizon.is_infinite:
-        exists = loss <= DIVERGED_LOSS * scales.silent_loss
-    else:
-        exists = _reach(rule, network, task, scales) < 1 - gap
+    infinite = settings.horizon.is_infinite
+    exists = is_stable() if infinite else loss <= DIVERGED_LOSS * scales.silent_loss
     # At a limit of 0, for "never", rounding may still take the loss there or below.
     converged = exists & (scales.tolerance > 0) & (loss <= scales.tolerance * scales.silent_loss)
     ended = jnp.where(converged, int(Outcome.CONVERGED), int(Outcome.DIVERGED))
@@ -148,7 +152,7 @@ def _observe(
     return jnp.where(jnp.isnan(loss), jnp.inf, loss), outcome  # ∞ − ∞, where a finite horizon has overflowed
 
 
-def _solver(settings: Settings, scales: Scales) -> tuple[Any, Any, Array | None]:
+def solver_of(settings: Settings, scales: Scales) -> tuple[Any, Any, Array | None]:
     """Solver, step size controller and first step."""
     if settings.method == "steps":
         return diffrax.Euler(), Multiples(scales.learning_rate), None

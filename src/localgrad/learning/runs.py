@@ -27,6 +27,7 @@ from localgrad.learning.methods import Flow, Steps
 from localgrad.learning.result import TrainingRun
 from localgrad.learning.run_checks import check_run, check_same_rule
 from localgrad.learning.trainer import Trainer
+from localgrad.models.diagonal import DiagonalSSM
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.rules import shipped
@@ -59,11 +60,17 @@ def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None
         raise ValueError(f"the run is a {type(run).__name__}; give what lg.learn or lg.train returned")
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"the path is a {type(path).__name__}; give the name of a file that ends in .npz")
+    task = run.task
+    if isinstance(run.initial, DiagonalSSM) or isinstance(task, DiagonalSSM):
+        raise ValueError(
+            "a run with a diagonal layer has no file format; keep its weights with numpy.savez, from run.final.C, "
+            "run.final.poles and run.final.B"
+        )
     check_target(path, "run", (".npz",))
     arrays, words = _of_curve(run) if isinstance(run, LearningCurve) else _of_training(run)
     words |= {"format": FORMAT, "localgrad": version("localgrad"), "rule": _words_of_rule(run.rule)}
     arrays |= _of_rule(run.rule) | _of_network("", _without_lone_seed(run.final))
-    arrays |= run.task.named_arrays() | _of_network("initial.", run.initial)
+    arrays |= task.named_arrays() | _of_network("initial.", run.initial)
     with write_atomically(Path(path)) as stream:
         plain = {name: np.asarray(value) for name, value in arrays.items()}
         np.savez(stream, allow_pickle=False, description=np.array(json.dumps(words)), **plain)

@@ -28,10 +28,11 @@ from localgrad.models.diagonal import DiagonalSSM, block_matrix, from_blocks, re
 from localgrad.rules.compiled import join_rule, split_rule
 from localgrad.rules.rule import Rule
 from localgrad.rules.shipped import FixedMatrix
+from localgrad.tasks.linear_task import as_task
 from localgrad.updates.cauchy import cauchy_loss, cauchy_update
 from localgrad.updates.diagonal_lags import errors_by_lag, loss_by_lag, update_by_lag
 from localgrad.updates.exact import exact_loss, exact_update
-from localgrad.updates.existence import reach_of
+from localgrad.updates.existence import check_update, reach_of
 from localgrad.updates.horizon import Horizon
 from localgrad.updates.lags import BLOCK, Lags, check_memory, lags_of
 from localgrad.updates.problem import is_traced
@@ -230,8 +231,24 @@ def _reach(rule: Rule | None, student: DiagonalSSM, teacher: DiagonalSSM) -> Arr
     return reach_of(_radius(student), _radius(teacher), carried, jnp.maximum)
 
 
+def layer_reach(rule: Rule, student: DiagonalSSM, task_radius: Any) -> Array:
+    """The reach on a task of this spectral radius."""
+    carried = 0.0 if rule.lags is not None else _carried(rule, student)
+    return reach_of(_radius(student), task_radius, carried, jnp.maximum)
+
+
 def _carried(rule: Rule, student: DiagonalSSM) -> Array:
     return jnp.max(jnp.abs(rule.propagator.on_diagonal(jax.lax.stop_gradient(student.poles))))
+
+
+def check_layer_update(rule: Rule, student: DiagonalSSM, task: Any, horizon: Horizon) -> None:
+    """Raise the `ValueError` that `expected_update` would, without computing the update (short of an overflow)."""
+    check_layer_problem(student, task)
+    check_layer_rule(rule, student)
+    if isinstance(task, DiagonalSSM):
+        check_layer_exists(rule, student, task, horizon)
+    else:
+        check_update(rule_of_blocks(rule, student), real_blocks(student), as_task(task), horizon)
 
 
 def explain_missing(rule: Rule | None, student: DiagonalSSM, teacher: DiagonalSSM, horizon: Horizon) -> None:
