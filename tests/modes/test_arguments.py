@@ -144,7 +144,7 @@ def test_sizes_beyond_the_machine_are_refused_with_the_count():
     many = np.zeros((10**6, 1))
     with pytest.raises(ValueError, match=r"1,000,000,000,000 trajectories take .* GB of memory"):
         lg.integrate_modes(RULE, Mode(many, 1.0, many.T), TEACHER, duration=1.0)
-    with pytest.raises(ValueError, match=r"100,000 trajectories need .* GiB"):
+    with pytest.raises(ValueError, match=r"100,000 trajectories take .* GB of memory"):
         lg.integrate_modes(
             RULE, Mode(np.ones(10**5), 1.0, 0.0), TEACHER, duration=1.0, save_at=np.linspace(0, 1, 10**6)
         )
