@@ -148,11 +148,11 @@ def test_sizes_beyond_the_machine_are_refused_with_the_count():
         lg.integrate_modes(
             RULE, Mode(np.ones(10**5), 1.0, 0.0), TEACHER, duration=1.0, save_at=np.linspace(0, 1, 10**6)
         )
-    with pytest.raises(ValueError, match=r"1,000,000,000,000 starts need"):
+    with pytest.raises(ValueError, match=r"1,000,000,000,000 starts take"):
         lg.basins(RULE, TEACHER, a=np.linspace(-1, 1, 10**6), b=np.linspace(-1, 1, 10**6), w=0.0)
-    with pytest.raises(ValueError, match=r"10,000,000,000,000 starts need"):
+    with pytest.raises(ValueError, match=r"10,000,000,000,000 starts take"):
         lg.sample_basins(RULE, TEACHER, num_starts=10**13, low=Mode(0, 0, 0), high=Mode(1, 1, 0))
-    with pytest.raises(ValueError, match=r"1,000,000,000,000 starts need"):
+    with pytest.raises(ValueError, match=r"1,000,000,000,000 starts take"):
         lg.search_fixed_points(RULE, TEACHER, num_starts=10**12)
     # A bound on steps that is never reached costs nothing.
     run = lg.integrate_modes(RULE, START, TEACHER, duration=10.0, max_steps=10**12)
