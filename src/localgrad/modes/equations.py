@@ -94,6 +94,7 @@ def mode_update(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Poles 
 
     - `rule`: with scalar or broadcasting feedback and decay.
     - `student`, `teacher`: `Mode`s (or tuples) of scalars or broadcasting arrays, dimensionless, `|w| < 1`.
+        Complex entries make it a mode that oscillates (`modes/oscillating.py`), of NumPy arrays or numbers.
     - `poles`: how `w` depends on what is trained: `"direct"`, `"tanh"`, or `"lru"` (both `w` between 0 and 1).
 
     **Returns:** a `Mode` of the broadcast shape.
@@ -109,6 +110,8 @@ def mode_update(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Poles 
     Mode(a=0.0, b=0.0, w=0.0)
     """
     poles = find_poles(poles)
+    if (oscillating := _oscillating(student, teacher)) is not None:
+        return oscillating.update(rule, student, teacher, poles)
     rule, student, teacher = check_modes(rule, student, teacher, poles)
     with np.errstate(all="ignore"):
         update = field(rule, student, teacher, poles)
@@ -126,6 +129,8 @@ def mode_loss(student: Mode, teacher: Mode) -> Any:
     >>> mode_loss(Mode(0.0, 0.0, 0.0), Mode(1.0, 1.0, 0.0))
     0.5
     """
+    if (oscillating := _oscillating(student, teacher)) is not None:
+        return oscillating.loss(*oscillating.checked_pair(student, teacher))
     student, teacher = check_pair(student, teacher)
     with np.errstate(all="ignore"):
         value = loss(student, teacher)
@@ -150,7 +155,8 @@ def mode_jacobian(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Pole
     Exact to rounding: NumPy and floats by the complex step `Im f(x + ih)/h`, JAX by forward-mode
     differentiation of the same field. Arguments and errors as in `mode_update`.
 
-    **Returns:** an array of the broadcast shape followed by `3 3`, per unit of learning time.
+    **Returns:** an array of the broadcast shape followed by `3 3`, per unit of learning time; for a mode that
+    oscillates by `6 6`, rows and columns the real and imaginary parts of `a, b, w` in turn.
 
     Source: docs/theory.md, section 7; Squire & Trapp 1998 for the complex step.
 
@@ -160,6 +166,8 @@ def mode_jacobian(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Pole
     array([-1.,  0.,  1.])
     """
     poles = find_poles(poles)
+    if (oscillating := _oscillating(student, teacher)) is not None:
+        return oscillating.jacobian(rule, student, teacher, poles)
     rule, student, teacher = check_modes(rule, student, teacher, poles)
     numbers = jax.tree.leaves((rule, student, teacher))
     in_jax = any(isinstance(x, jax.Array) for x in numbers)
@@ -170,6 +178,13 @@ def mode_jacobian(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Pole
     columns = [tuple(results_inside("the Jacobian", rule, student, teacher, column, poles)) for column in columns]
     rows = [stack.stack([stack.broadcast_to(column[i], shape) for column in columns], axis=-1) for i in range(3)]
     return -stack.stack(rows, axis=-2)
+
+
+def _oscillating(*modes: Any) -> Any:
+    """The module for modes that oscillate, which builds on this one, if any of these does."""
+    from localgrad.modes import oscillating
+
+    return oscillating if oscillating.is_oscillating(*modes) else None
 
 
 def complex_step(

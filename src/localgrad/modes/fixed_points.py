@@ -24,6 +24,7 @@ import numpy as np
 from localgrad.checks import check_memory
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles, find_poles
+from localgrad.modes import oscillating
 from localgrad.modes.arguments import (
     as_mode,
     as_rule,
@@ -80,6 +81,8 @@ class FixedPointManifold:
 
     def loss(self, t: Any) -> Any:
         """The loss at parameter values `t`; broadcasts."""
+        if oscillating.is_oscillating(self.teacher):
+            return oscillating.loss(*oscillating.checked_pair(self.at(t), self.teacher))
         return loss(self.at(t), self.teacher)
 
     def distance(self, student: Mode) -> Any:
@@ -101,6 +104,9 @@ def fixed_points(rule: Rule, teacher: Mode, *, poles: str | Poles = "direct") ->
 
     **Returns:** a tuple of `FixedPointManifold`, each with `name`, `formula`, `at(t)` and `loss(t)` along the curve.
 
+    Of a teacher that oscillates (complex entries) those are given that are known in closed form: the optimal manifold,
+    with complex `s`, that of the conjugate pole, and the silent line; others, where fewer poles fit best, are not.
+
     **Raises:** `ValueError` for a silent teacher mode, for a rule whose feedback is zero (then nothing learns) or not
     finite, for a rule with a term of another form, and for a `w*` that no such pole has.
 
@@ -112,6 +118,8 @@ def fixed_points(rule: Rule, teacher: Mode, *, poles: str | Poles = "direct") ->
     >>> [m.name for m in fixed_points(RFLO(1.0, 0.5), Mode(1.0, 1.0, 0.5))]
     ['optimal']
     """
+    if oscillating.is_oscillating(teacher):
+        return _of_oscillating(rule, teacher, find_poles(poles))
     rule, teacher, poles = as_rule(rule), _scalar_teacher(teacher), find_poles(poles)
     parts = zip(
         ("fixed feedback", "symmetric feedback"), rule.require_affine("the theory of fixed points"), strict=False
@@ -130,6 +138,17 @@ def fixed_points(rule: Rule, teacher: Mode, *, poles: str | Poles = "direct") ->
     if zero != 0:
         found.append(FixedPointManifold("blocked", teacher, zero, poles))
     return tuple(found)
+
+
+def _of_oscillating(rule: Rule, teacher: Mode, poles: Poles) -> tuple[FixedPointManifold, ...]:
+    linear, _, _ = oscillating.checked(rule, teacher, teacher, poles)
+    optimal_mode(teacher, 1.0)  # refuses a silent teacher
+    conjugate = Mode(*(np.conj(x) for x in teacher))
+    found = [FixedPointManifold("optimal", teacher), FixedPointManifold("optimal", conjugate)]
+    fixed, symmetric = (float(x) for x in linear.feedback)
+    if fixed == 0 and symmetric == 0:
+        raise ValueError("the rule's feedback is zero, so every mode with b = 0 is at rest; give a non-zero feedback")
+    return (*found, FixedPointManifold("silent", teacher, 0.0)) if fixed == 0 else tuple(found)
 
 
 def _scalar_teacher(teacher: Mode) -> Mode:

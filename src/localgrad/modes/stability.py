@@ -26,6 +26,7 @@ from scipy.optimize import brentq
 
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles, find_poles
+from localgrad.modes import oscillating
 from localgrad.modes.arguments import as_float, as_mode, as_rule, as_scalar, check_count
 from localgrad.modes.domain import check_modes
 from localgrad.modes.equations import geometric_sum, mode_jacobian
@@ -48,6 +49,8 @@ def optimal_mode(teacher: Mode, s: Any) -> Mode:
     >>> [float(x) for x in optimal_mode(Mode(2.0, 1.0, 0.5), 4.0)]
     [4.0, 0.5, 0.5]
     """
+    if oscillating.is_oscillating(teacher, (s,)):
+        return oscillating.optimal_mode(teacher, s)
     a_star, b_star, w_star = (np.asarray(x, dtype=float) for x in as_mode(teacher, "teacher"))
     s = np.asarray(as_float(s, "s"), dtype=float)
     with np.errstate(all="ignore"):
@@ -71,7 +74,8 @@ def spectrum(rule: Rule, teacher: Mode, s: Any, *, poles: str | Poles = "direct"
 
     **Arguments:** `rule`, `teacher`, `s` broadcast (see `optimal_mode`); `poles` as in `mode_update`.
 
-    **Returns:** a complex array of the broadcast shape followed by 3; `Re λ₊ ≥ Re λ₋`.
+    **Returns:** a complex array of the broadcast shape followed by 3; `Re λ₊ ≥ Re λ₋`. For a teacher that oscillates
+    (complex entries, complex `s`) followed by 6: two zeros, then by falling real part.
 
     **Raises:** `ValueError` as `optimal_mode` and `mode_jacobian`, and where the eigenvalues leave double precision.
 
@@ -81,6 +85,8 @@ def spectrum(rule: Rule, teacher: Mode, s: Any, *, poles: str | Poles = "direct"
     >>> spectrum(BPTT(), Mode(1.0, 1.0, 0.0), 1.0).real.tolist()
     [0.0, -1.0, -2.0]
     """
+    if oscillating.is_oscillating(teacher, (s,)):
+        return oscillating.spectrum(rule, teacher, s, find_poles(poles))
     unit, plus, minus = _transverse(rule, teacher, s, find_poles(poles))
     return np.stack([np.zeros_like(plus), unit * plus, unit * minus], axis=-1)
 
