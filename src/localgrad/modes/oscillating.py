@@ -25,7 +25,7 @@ import numpy as np
 
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles
-from localgrad.modes.arguments import as_rule
+from localgrad.modes.arguments import as_float, as_mode, as_rule
 from localgrad.modes.equations import Line, LinearRule, geometric_sum
 from localgrad.rules.rule import Rule
 
@@ -58,7 +58,7 @@ def _joined(student: Mode, teacher: Mode) -> Any:
 
 def is_oscillating(*modes: Any) -> bool:
     """Whether a mode has an entry of a complex type."""
-    entries = [x for mode in modes if isinstance(mode, tuple | list) for x in mode]
+    entries = [x for mode in modes if isinstance(mode, tuple | list) and len(mode) in (1, 3) for x in mode]
     return any(isinstance(x, complex) or getattr(getattr(x, "dtype", None), "kind", "") == "c" for x in entries)
 
 
@@ -90,9 +90,11 @@ def checked_pair(student: Any, teacher: Any) -> tuple[Mode, Mode]:
 
 
 def _as_complex(value: Any, owner: str) -> Mode:
-    if len(value) != 3:
-        raise ValueError(f"the {owner} has {len(value)} entries; give a localgrad.Mode of the three numbers a, b, w")
-    mode = Mode(*(np.asarray(x, dtype=complex) for x in value))
+    if not is_oscillating(value):
+        value = as_mode(value, owner)
+    letters = zip("abw", value, strict=True)
+    parts = [x if is_oscillating((x,)) else as_float(x, f"{owner} {letter}") for letter, x in letters]
+    mode = Mode(*(np.asarray(x, dtype=complex) for x in parts))
     for letter, x in zip("abw", mode, strict=True):
         if not np.all(np.isfinite(x)):
             raise ValueError(f"{owner} {letter} is not finite; give finite numbers")
