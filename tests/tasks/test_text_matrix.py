@@ -41,7 +41,7 @@ def texts(draw):
     # An odd number in each row and column, so that none of them counts regions.
     W = np.array(draw(st.lists(st.lists(numbers, min_size=n, max_size=n), min_size=n, max_size=n))) + 0.0
     W[0, 1:] = W[1:, 0] = -0.125
-    names = [f"V{i}" for i in range(n)] if draw(st.booleans()) else [str(100 + 3 * i) for i in range(n)]
+    names = [f"Vé{i}" for i in range(n)] if draw(st.booleans()) else [str(100 + 3 * i) for i in range(n)]
     separator = draw(st.sampled_from([",", ";", "\t"]))
     comma = draw(st.booleans()) if separator != "," else False
     header, labels = (names if draw(st.booleans()) else None for _ in range(2))
@@ -53,7 +53,7 @@ def texts(draw):
     if draw(st.booleans()):
         text = "# made by a program\n" + text
     text = text.replace("\n", draw(st.sampled_from(["\n", "\r\n", "\r"])))
-    return W, draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])), text
+    return W, draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"])), text
 
 
 @given(texts())

@@ -74,7 +74,7 @@ class Term(Summand, eqx.Module):
         `state ← state − η Δstate` beside `θ ← θ − η Δθ`.
 
     Arrays may have one leading axis `"seeds"` before those of a matrix (`Rule.of_seed`). Give fields that are no
-    numbers `equinox.field(static=True)`.
+    numbers, and whole numbers that choose or count, `equinox.field(static=True)`: tuples rather than arrays of them.
 
     Source: docs/theory.md, section 2.
 

@@ -9,7 +9,10 @@ Entries that are missing (empty, `NA`, `NaN`) become NaN; what to do with them i
 file is read a line at a time, and stops at the first that cannot be right, so that no file can fill the memory. Every
 defect is a `ValueError` that blames the line that is odd.
 
-Limits: a text cut off inside its last number is not noticed; one encoding, UTF-8 (or UTF-16 with its mark).
+A text is UTF-8, or UTF-16 or UTF-32 with its mark; what is none of them is read as Latin-1, whose digits are those of
+every older encoding.
+
+Limit: a text cut off inside its last number is not noticed.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ MAX_LINE = 2**20
 _SAVE_AGAIN = "write the file again, one row of W a line"
 _MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "none", "missing"}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_CONTROL = frozenset(map(chr, range(32))) - set("\t\n\v\f\r")
 _SAMPLE = 64  # lines from which the way of writing is told
 
 Lines = Iterator[tuple[int, str]]
@@ -107,7 +111,11 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8 text; write the file again as plain text") from None
+        # Names in the letters of an older Windows or Mac; numbers are the same in all of them.
+        text = data.decode("latin-1")
+        if not _CONTROL.isdisjoint(text):
+            raise ValueError("it is not text; write the file again as plain text") from None
+        return text
 
 
 def _content(text: str) -> Lines:
