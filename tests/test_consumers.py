@@ -20,6 +20,7 @@ import localgrad as lg
 from localgrad.modes.derivation import derive
 from localgrad.modes.notation import STUDENT as SYMBOLS
 from localgrad.rules.compiled import in_general_form
+from localgrad.tasks.linear_task import as_task
 from localgrad.updates.sampled import Noise
 
 A, W, _ = STUDENT
@@ -143,7 +144,7 @@ class TestNetworks:
                 lg.Trainer(kind.rule, network(TEACHER), **settings)
             return
         update, _ = lg.Trainer(kind.rule, network(TEACHER), **settings).update(jax.random.key(0), network(STUDENT))
-        noise = np.asarray(Noise(jax.random.key(0), 4, 3).all(network(STUDENT)))
+        noise = np.asarray(Noise(jax.random.key(0), 4, 3).all(as_task(network(TEACHER))))
         expected = updates_of_noise(kind.F, kind.M, None, STUDENT, TEACHER, noise, "final")
         assert_close(matrices(update), [x.mean(axis=0) for x in expected], 1e-11)
 
