@@ -28,7 +28,7 @@ from localgrad.models.diagonal import DiagonalSSM
 from localgrad.models.layer_poles import LayerPoles, coordinates_of, find_layer_poles, layer_at, pull_back
 from localgrad.models.linear import spectral_radius
 from localgrad.outcomes import STALLED_SPEED, Outcome, divergence_gap
-from localgrad.rules.compiled import with_arrays
+from localgrad.rules.compiled import in_compiled_form
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import as_task
 from localgrad.updates.diagonal import check_layer_update, diagonal_loss, diagonal_update, layer_reach
@@ -46,7 +46,8 @@ def integrate_layers(
     for seed in range(len(students.C)):
         student = jax.tree.map(lambda x, seed=seed: jnp.asarray(x[seed]), students)
         start = coordinates_of(student, kind)
-        found = _compiled(with_arrays(rule.of_seed(seed)), start, task, numbers[0], numbers[1], settings, kind)
+        own = in_compiled_form(rule.of_seed(seed), *student.sizes[:2])
+        found = _compiled(own, start, task, numbers[0], numbers[1], settings, kind)
         runs.append(jax.tree.map(np.asarray, found))
     return jax.tree.map(lambda *runs: np.stack(runs), *runs)
 

@@ -30,6 +30,7 @@ _MODULES = {
     "feedback-dimension": "networks.feedback_dimension.experiment",
     "double-limit": "networks.double_limit.experiment",
     "real-teachers": "networks.real_teachers.experiment",
+    "state-space": "networks.state_space",
 }
 
 NAMES = tuple(_MODULES)
