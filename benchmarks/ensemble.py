@@ -24,6 +24,7 @@ from scipy.integrate import solve_ivp
 
 from benchmarks.timing import interleaved
 from localgrad import RFLO, Mode
+from localgrad.models.poles import POLES
 from localgrad.modes.ensemble import rosenbrock, rows
 from localgrad.modes.ensemble.arithmetic import rates
 from localgrad.modes.ensemble.integrate import integrate_modes
@@ -40,8 +41,10 @@ def starts(count: int) -> np.ndarray:
     return np.array([*rng.uniform(0.2, 2, (2, count)), rng.uniform(-0.9, 0.9, count)])
 
 
-def run(start: np.ndarray, tolerance: float, *, threads: int = THREADS, early_stop: bool = False) -> Ensemble:
-    settings = {"rtol": tolerance, "atol": tolerance, "threads": threads, "early_stop": early_stop}
+def run(
+    start: np.ndarray, tolerance: float, *, threads: int = THREADS, early_stop: bool = False, poles: str = "direct"
+) -> Ensemble:
+    settings = {"rtol": tolerance, "atol": tolerance, "threads": threads, "early_stop": early_stop, "poles": poles}
     return integrate_modes(RULE, Mode(*start), TEACHER, duration=DURATION, **settings)
 
 
@@ -138,6 +141,32 @@ def compare(*, quick: bool) -> float:
     return chosen["localgrad"][0]
 
 
+def with_poles(*, quick: bool) -> None:
+    """Direct, tanh and LRU poles from the same starts, `w > 0`, each at the loosest tolerance that the error allows."""
+    sample, many = (starts(count) for count in (10_000, 10**5 if quick else 10**6))
+    for start in (sample, many):
+        start[2] = 0.05 + 0.85 * (start[2] + 0.9) / 1.8
+    tolerance, errors, steps = {}, {}, {}
+    for poles in POLES:
+        reference = np.array(run(sample, 1e-11, poles=poles).final)
+        for k in range(56, 200):
+            tolerance[poles] = 10 ** (-k / 16)
+            found = run(sample, tolerance[poles], poles=poles)
+            errors[poles], steps[poles] = abs(np.array(found.final) - reference).max(), found.steps.mean()
+            if errors[poles] <= ALLOWED:
+                break
+    calls = {poles: partial(run, many, tolerance[poles], poles=poles) for poles in POLES}
+    alike = {f"{poles}, alike": partial(run, many, tolerance["direct"], poles=poles) for poles in POLES}
+    seconds = interleaved(calls | alike, rounds=3 if quick else 5)
+    print(
+        f"\n{'poles':>8} {'trajectories/s':>15} {'of direct':>10} {'one tolerance':>14} {'tolerance':>10} {'error':>8}"
+    )
+    for poles in POLES:
+        share, same = seconds["direct"] / seconds[poles], seconds["direct, alike"] / seconds[f"{poles}, alike"]
+        numbers = f"{many.shape[1] / seconds[poles]:15,.0f} {share:10.0%} {same:14.0%} {tolerance[poles]:10.1e}"
+        print(f"{poles:>8} {numbers} {errors[poles]:8.1e}, {steps[poles]:.1f} steps")
+
+
 def scaling(tolerance: float, *, quick: bool) -> None:
     print(f"\n{'trajectories':>12} {'1 thread, µs each':>18} {'2 threads, µs each':>19} {'1 → 2 threads':>14}")
     for exponent in range(2, 6 if quick else 8):
@@ -217,6 +246,7 @@ def second_process() -> None:
 def main(*, quick: bool = False) -> None:
     jax.config.update("jax_enable_x64", True)
     tolerance = compare(quick=quick)
+    with_poles(quick=quick)
     scaling(tolerance, quick=quick)
     arithmetic(tolerance, quick=quick)
     second_process()

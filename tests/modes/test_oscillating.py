@@ -78,6 +78,16 @@ def test_is_a_network_of_two_units():
     np.testing.assert_allclose(lg.mode_loss(STUDENT, TEACHER), exact, rtol=1e-12)
 
 
+@pytest.mark.parametrize("make", [lambda R: lg.BPTT(), lambda R: lg.RFLO(R, 0.4)], ids=["bptt", "rflo"])
+@pytest.mark.parametrize("is_real", [True, False])
+def test_is_a_state_space_layer_of_one_pole(make, is_real):
+    student, teacher = (lg.Mode(*(x.real if is_real else x for x in mode)) for mode in (STUDENT, TEACHER))
+    layers = [lg.DiagonalSSM([[x.a]], [x.w], [[x.b]]) for x in (student, teacher)]
+    update = lg.expected_update(make(np.array([[0.7]])), *layers)
+    expected = lg.mode_update(make(0.7), student, teacher)
+    np.testing.assert_allclose([update.C[0, 0], update.B[0, 0], update.poles[0]], expected, rtol=1e-12)
+
+
 @every_rule
 def test_fixed_points_rest_and_two_eigenvalues_are_zero(rule, credit):
     s = 0.8 + 0.5j
