@@ -115,7 +115,7 @@ def _numerical_rank(data: xr.Dataset, key: str, tolerance: float) -> xr.DataArra
 def claims(data: xr.Dataset) -> list[Claim]:
     """Where the bound holds, and where not; the bounds are those of the module's head."""
     outputs, surplus = data.attrs["outputs"], data["rank"] - data.distinct * data.attrs["outputs"]
-    own = [_numerical_rank(data, key, _LEARNED).min() for key in ("bptt", "eprop-random")]
+    own = [_numerical_rank(data, key, _LEARNED).min() for key in (BPTT().key, EProp(0.0).key)]
     return [
         Claim.at_most(
             "state-space.one-decay",
@@ -123,7 +123,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
             "With RFLO's one decay all that a layer learns in B has rank at most the outputs, 2, for every "
             "parametrisation (largest, at 1e-10)",
             outputs,
-            _numerical_rank(data, "rflo", _EXACT).max(),
+            _numerical_rank(data, RFLO(0.0, 0.5).key, _EXACT).max(),
         ),
         Claim.at_most(
             "state-space.two-decays",
