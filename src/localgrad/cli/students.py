@@ -17,7 +17,7 @@ from localgrad.checks import check_memory
 from localgrad.cli.rules import check_lags
 from localgrad.cli.targets import task_without
 from localgrad.learning.result import TrainingRun
-from localgrad.learning.training_loop import exact_loss
+from localgrad.learning.training_loop import losses_of
 from localgrad.models.aligned import Mode, aligned_network
 from localgrad.models.linear import LinearRNN, random_network
 from localgrad.outcomes import Outcome
@@ -134,7 +134,7 @@ def describe_run(run: TrainingRun) -> dict[str, Any]:
     trainer = run.trainer
     names, white = ("output", "hidden", "input"), trainer.task.is_white_teacher
     task_names = names if white else ("output", "state", "input")
-    initial = np.asarray(exact_loss(trainer, run.initial))
+    initial = np.asarray(losses_of(trainer, run.initial))
     rows = zip(run.outcome, initial, run.final_loss, run.diverged_at, strict=True)
     return {
         "rule": trainer.rule.describe(),

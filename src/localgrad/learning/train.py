@@ -22,7 +22,7 @@ from localgrad.files import only_writer
 from localgrad.learning.checkpoints import check_room, restore_checkpoint, write_checkpoint
 from localgrad.learning.result import TrainingRun
 from localgrad.learning.trainer import Trainer
-from localgrad.learning.training_loop import RunningTraining, exact_loss
+from localgrad.learning.training_loop import RunningTraining, losses_of
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
@@ -108,7 +108,7 @@ def _next_multiple(step: int, *intervals: int | None) -> int:
 
 def _result(run: RunningTraining, target_loss: float | None) -> TrainingRun:
     trainer, state = run.trainer, run.state
-    final_loss = np.asarray(exact_loss(trainer, state.student))
+    final_loss = np.asarray(losses_of(trainer, state.student))
     diverged_at = np.asarray(state.diverged_at)
     target = -1.0 if target_loss is None else target_loss * float(trainer.silent_loss)
     codes = np.where(final_loss <= target, Outcome.CONVERGED, Outcome.UNFINISHED)

@@ -23,7 +23,7 @@ from localgrad.checks import check_finite, check_kind, check_memory, in_standard
 from localgrad.learning.trainer import Trainer, TrainingState
 from localgrad.models.linear import LinearRNN, as_keys
 from localgrad.rules.rule import Rule
-from localgrad.updates.exact import exact_loss as expected_loss
+from localgrad.updates.exact import exact_loss
 from localgrad.updates.horizon import Horizon
 
 CHUNK = 200
@@ -208,11 +208,11 @@ def _with_rule(trainer: Trainer, rule: Rule) -> Trainer:
 
 @in_standard_promotion
 @eqx.filter_jit
-def exact_loss(trainer: Trainer, student: LinearRNN) -> Float[Array, "..."]:
+def losses_of(trainer: Trainer, student: LinearRNN) -> Float[Array, "..."]:
     """The exact expected loss of a student or a batch of them, at most `trainer.loss_limit`."""
 
     def of_one_seed(student: LinearRNN) -> Array:
-        value = expected_loss(student, trainer.task, Horizon(trainer.horizon, trainer.loss))
+        value = exact_loss(student, trainer.task, Horizon(trainer.horizon, trainer.loss))
         return jnp.where(value <= trainer.loss_limit, value, trainer.loss_limit)
 
     return of_one_seed(student) if student.W.ndim == 2 else jax.vmap(of_one_seed)(student)

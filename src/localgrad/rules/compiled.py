@@ -20,14 +20,17 @@ from localgrad.rules.rule import Rule
 _SHARED_UP_TO = 128
 
 
-def split_rule(rule: Rule) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
-    """The rule's structure, its whole numbers and its other numbers: the first two shape the compiled program."""
-    leaves, structure = jax.tree.flatten(rule)
+def split_rule(tree: Any) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
+    """The structure, whole numbers and other numbers of a rule, or of a tree that holds one.
+
+    The first two shape the compiled program.
+    """
+    leaves, structure = jax.tree.flatten(tree)
     whole = tuple(x if isinstance(x, int) else None for x in leaves)
     return structure, whole, tuple(None if isinstance(x, int) else x for x in leaves)
 
 
-def join_rule(structure: Any, whole: tuple[Any, ...], numbers: tuple[Any, ...]) -> Rule:
+def join_rule(structure: Any, whole: tuple[Any, ...], numbers: tuple[Any, ...]) -> Any:
     """The inverse of `split_rule`."""
     leaves = [number if fixed is None else fixed for fixed, number in zip(whole, numbers, strict=True)]
     return jax.tree.unflatten(structure, leaves)

@@ -22,8 +22,8 @@ from localgrad.models.linear import LinearRNN
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import LinearTask
 from localgrad.updates.engines import engine_of
-from localgrad.updates.exact import Method
 from localgrad.updates.horizon import Horizon, Loss
+from localgrad.updates.plan import Method
 
 Student = TypeVar("Student", LinearRNN, LeakyRNN, DiagonalSSM)
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from diffrax import RESULTS
 from jaxtyping import Array
 
+from localgrad.learning.solvers.trees import norm
 from localgrad.outcomes import Outcome
 
 
@@ -92,7 +93,7 @@ def integrate(
         due, snapshots = _record(solver, dense, s, jnp.where(moved, time, -1), snapshot_times)
         value, outcome = observe(y)
         points = s.points + moved
-        distance = _norm(jax.tree.map(jnp.subtract, y, s.y))
+        distance = norm(jax.tree.map(jnp.subtract, y, s.y))
         return _State(
             time=jnp.asarray(time),
             until=jnp.where(until > nearly, last, until),
@@ -175,7 +176,3 @@ def _zeros_as_of(init: Callable, start: Any) -> Any:
 
 def _where(condition: Array, one: Any, other: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
-
-
-def _norm(tree: Any) -> Array:
-    return jnp.sqrt(sum(jnp.sum(x * x) for x in jax.tree.leaves(tree)))
