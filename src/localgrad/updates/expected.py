@@ -49,7 +49,8 @@ def expected_update(
     - `horizon`: number of steps `T ≥ 1`, or `None` for the limit `T → ∞`.
     - `loss`: `"final"` for `½E‖ε_T‖²`, `"sequence"` for its mean over `t = 1 … T`. They agree for `T → ∞`.
     - `method`: `"doubling"` (Stein equations; infinite horizon only), `"lags"`, or `"auto"` to choose by size.
-        Under `jax.jit` and `jax.vmap`, `"auto"` takes `"doubling"` for every infinite horizon.
+        Under `jax.jit` and `jax.vmap`, `"auto"` takes `"doubling"` for every infinite horizon, and `"lags"` is
+        refused there.
 
     **Returns:** the update, of the student's kind and shapes; a leak does not learn, and its entry is 0. Of a
     `DiagonalSSM` it is `∂/∂Re + i ∂/∂Im` of each number.
