@@ -63,24 +63,24 @@ def update_by_lag(
     output, hidden, input = student.sizes
     own = student.poles.conj()
     m = jnp.broadcast_to(m, own.shape).astype(own.dtype).conj()
-    powers, stride = _first_powers(own)
+    first, stride = _first_powers(own)
     carried, carried_stride = _first_powers(m)
+    first_paths, path_stride = _paths(own, carried, jnp.zeros_like(own))
 
     def collect(at: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
         powers, carried, path, total = state
         kept = carried
-        if max_lags is not None:
+        if max_lags is None:  # every block repeats the first, scaled by what is carried into it
+            rows, path = first * path + first_paths * carried[0], stride * path + path_stride * carried[0]
+        else:
             kept = jnp.where((at * BLOCK + jnp.arange(BLOCK) < max_lags)[:, None], carried, 0)
-        rows = []
-        for j in range(BLOCK):
-            rows.append(path)
-            path = own * path + kept[j]
-        tables = jnp.concatenate([powers, kept, jnp.stack(rows)], axis=1)
+            rows, path = _paths(own, kept, path)
+        tables = jnp.concatenate([powers, kept, rows], axis=1)
         E = errors[at].reshape(BLOCK, output * input)
         total = total + jax.lax.complex(tables.real.T @ E, tables.imag.T @ E)
         return powers * stride, carried * carried_stride, path, total
 
-    start = (powers, carried, jnp.zeros_like(own), jnp.zeros((3 * hidden, output * input), own.dtype))
+    start = (first, carried, jnp.zeros_like(own), jnp.zeros((3 * hidden, output * input), own.dtype))
     *_, total = jax.lax.fori_loop(0, lags.num_blocks, collect, start)
     to_C, to_B, to_poles = total.reshape(3, hidden, output, input)
     B, credit = student.B.conj(), F.conj().T
@@ -89,6 +89,15 @@ def update_by_lag(
         jnp.einsum("ko,koi,ki->k", credit, to_poles, B),
         jnp.einsum("ko,koi->ki", credit, to_B),
     )
+
+
+def _paths(own: Array, kept: Array, before: Array) -> tuple[Array, Array]:
+    """`p_j` for the lags of a block that begins with `before`, one row a lag, and what the next one begins with."""
+    rows = []
+    for j in range(BLOCK):
+        rows.append(before)
+        before = own * before + kept[j]
+    return jnp.stack(rows), before
 
 
 def _residues(layer: DiagonalSSM) -> Array:
