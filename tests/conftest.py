@@ -12,3 +12,8 @@ jax.config.update("jax_enable_x64", True)
 
 hypothesis.settings.register_profile("deterministic", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("deterministic")
+
+
+def pytest_make_parametrize_id(val):
+    """Bytes by their number: a zip holds the time at which it was made, and every worker must make the same ids."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None

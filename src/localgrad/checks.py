@@ -30,12 +30,15 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
-def in_standard_promotion(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """A function under JAX's own rules of promotion, whatever the user's: libraries beneath us mix precisions."""
+def in_our_arithmetic(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """A function under JAX's own rules of promotion and with whole products, whatever the user's settings.
+
+    Libraries beneath us mix precisions; and an accelerator multiplies float32 matrices with 10 bits unless told not to.
+    """
 
     @functools.wraps(function)
     def call(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
-        with jax.numpy_dtype_promotion("standard"):
+        with jax.numpy_dtype_promotion("standard"), jax.default_matmul_precision("highest"):
             return function(*arguments, **options)
 
     return call

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from localgrad.checks import check_kind, check_positive, in_standard_promotion
+from localgrad.checks import check_kind, check_positive, in_our_arithmetic
 from localgrad.learning.curve import LearningCurve
 from localgrad.learning.integration import Scales, Settings, integrate_all, of_seed
 from localgrad.learning.layers import check_layers, integrate_layers, radius_of, silent_loss_of
@@ -38,7 +38,7 @@ _FLOW = Flow()
 _MOST_STEPS = 10**7
 
 
-@in_standard_promotion
+@in_our_arithmetic
 def learn(
     rule: Rule,
     student: LinearRNN | DiagonalSSM,

@@ -24,7 +24,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from localgrad.checks import in_standard_promotion
+from localgrad.checks import in_our_arithmetic
 from localgrad.learning.solvers.stabilized import RungeKuttaChebyshev
 from localgrad.learning.solvers.stepping import Multiples, integrate
 from localgrad.models.linear import LinearRNN
@@ -78,7 +78,7 @@ def integrate_all(
 
     x64 = jnp.result_type(float) == jnp.float64  # threads do not inherit it where it is set by a context
 
-    @in_standard_promotion  # in threads, too
+    @in_our_arithmetic  # in threads, too
     def run(seed: int) -> Run:
         own, student = of_seed(rule, students, seed)
         with jax.enable_x64(x64):

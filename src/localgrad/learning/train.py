@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from localgrad.checks import check_count, in_standard_promotion
+from localgrad.checks import check_count, in_our_arithmetic
 from localgrad.files import only_writer
 from localgrad.learning.checkpoints import check_room, restore_checkpoint, write_checkpoint
 from localgrad.learning.result import TrainingRun
@@ -30,7 +30,7 @@ from localgrad.tasks.linear_task import LinearTask
 from localgrad.updates.horizon import Loss
 
 
-@in_standard_promotion
+@in_our_arithmetic
 def train(
     rule: Rule,
     student: LinearRNN,

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from localgrad.checks import check_count, check_finite, check_kind, check_positive, in_standard_promotion
+from localgrad.checks import check_count, check_finite, check_kind, check_positive, in_our_arithmetic
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import DIVERGED_LOSS
 from localgrad.rules.compiled import with_arrays
@@ -124,7 +124,7 @@ class Trainer(eqx.Module):
         return TrainingState(student, jnp.array(0, jnp.int32), jnp.array(-1, jnp.int32), state)
 
     @eqx.filter_jit
-    @in_standard_promotion
+    @in_our_arithmetic
     def update(
         self, key: PRNGKeyArray, student: LinearRNN, rule_state: tuple[Array, ...] | None = None
     ) -> tuple[LinearRNN, Float[Array, ""]]:
@@ -138,7 +138,7 @@ class Trainer(eqx.Module):
         return METHODS[self.method](rule, student, task, noise, self.loss)
 
     @eqx.filter_jit
-    @in_standard_promotion
+    @in_our_arithmetic
     def step(self, key: PRNGKeyArray, state: TrainingState) -> tuple[TrainingState, TrainingInfo]:
         """One step with a batch drawn from `key`; a student that has diverged stays at its last finite weights."""
         update, loss = self.update(key, state.student, state.rule_state)
@@ -157,7 +157,7 @@ class Trainer(eqx.Module):
         return TrainingState(student, state.step + 1, diverged_at, rule_state), info
 
     @property
-    @in_standard_promotion
+    @in_our_arithmetic
     def loss_limit(self) -> Float[Array, ""]:
         """The loss above which a student has diverged."""
         return jnp.minimum(DIVERGED_LOSS * self.silent_loss, jnp.finfo(jnp.float32).max)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from localgrad.checks import check_finite, check_kind, check_memory, in_standard_promotion
+from localgrad.checks import check_finite, check_kind, check_memory, in_our_arithmetic
 from localgrad.learning.trainer import Trainer, TrainingState
 from localgrad.models.linear import LinearRNN, as_keys
 from localgrad.rules.rule import Rule
@@ -155,7 +155,7 @@ def _checked_step(found: dict[str, np.ndarray], num_steps: int) -> int:
 # --- compiled --------------------------------------------------------------------------------------------------------
 
 
-@in_standard_promotion
+@in_our_arithmetic
 def _take_steps_in_groups(
     trainer: Trainer, keys: PRNGKeyArray, state: TrainingState, count: Array
 ) -> tuple[TrainingState, Float[Array, "... capacity"]]:
@@ -168,7 +168,7 @@ def _take_steps_in_groups(
         return _take_steps(trainer, keys, state, count)
     x64 = jnp.result_type(float) == jnp.float64  # threads do not inherit it where it is set by a context
 
-    @in_standard_promotion
+    @in_our_arithmetic
     def run(group: np.ndarray) -> tuple[TrainingState, Array]:
         own = _with_rule(trainer, trainer.rule.of_seed(group))
         with jax.enable_x64(x64):
@@ -206,7 +206,7 @@ def _with_rule(trainer: Trainer, rule: Rule) -> Trainer:
     return eqx.tree_at(lambda t: t.rule, trainer, rule)
 
 
-@in_standard_promotion
+@in_our_arithmetic
 @eqx.filter_jit
 def losses_of(trainer: Trainer, student: LinearRNN) -> Float[Array, "..."]:
     """The exact expected loss of a student or a batch of them, at most `trainer.loss_limit`."""

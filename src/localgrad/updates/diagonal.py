@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from localgrad.checks import check_kind, in_standard_promotion, warn_if_cut
+from localgrad.checks import check_kind, in_our_arithmetic, warn_if_cut
 from localgrad.models.diagonal import DiagonalSSM, block_matrix, from_blocks, real_blocks
 from localgrad.rules.compiled import join_rule, split_rule
 from localgrad.rules.rule import Rule
@@ -44,7 +44,7 @@ _CAUCHY_COST = 2.0
 _MOST_LAGS = 2**14
 
 
-@in_standard_promotion
+@in_our_arithmetic
 def diagonal_update(
     rule: Rule, student: DiagonalSSM, task: Any, horizon: Horizon, method: str = "auto"
 ) -> DiagonalSSM:  # fmt: skip
@@ -66,7 +66,7 @@ def diagonal_update(
     return update
 
 
-@in_standard_promotion
+@in_our_arithmetic
 def diagonal_loss(student: DiagonalSSM, task: Any, horizon: Horizon) -> Float[Array, ""]:
     """As `expected_loss`, for a diagonal layer."""
     check_layer_problem(student, task)

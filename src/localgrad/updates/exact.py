@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from localgrad.checks import in_standard_promotion
+from localgrad.checks import in_our_arithmetic
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.compiled import join_rule, split_rule
 from localgrad.rules.rule import Rule
@@ -36,7 +36,7 @@ from localgrad.updates.scaling import scaled_to_one, times_powers_of_2
 from localgrad.updates.system import Correlations, ErrorSystem, credit_of, error_system, update_of
 
 
-@in_standard_promotion
+@in_our_arithmetic
 def exact_update(
     rule: Rule,
     student: LinearRNN,
@@ -64,7 +64,7 @@ def exact_update(
     return update
 
 
-@in_standard_promotion
+@in_our_arithmetic
 def exact_loss(student: LinearRNN, teacher: LinearRNN | LinearTask, horizon: Horizon) -> Float[Array, ""]:
     """As `expected_loss`, whose arguments and errors these are."""
     task = as_task(teacher)
