@@ -35,7 +35,7 @@ from localgrad.tasks.linear_task import LinearTask, as_task
 from localgrad.updates.horizon import Horizon
 from localgrad.updates.problem import check_problem, check_rule, named
 from localgrad.updates.stein import is_elementwise, margin
-from localgrad.updates.system import credit_of, error_system
+from localgrad.updates.system import carries_jacobian, credit_of, error_system
 
 # Squarings in an estimate of ρ(W): its relative error is about log(n κ) / 2^20, κ being the eigenvectors' condition.
 _SQUARINGS = 20
@@ -140,8 +140,7 @@ def _check_reach(rule: Rule | None, student: LinearRNN, task: LinearTask) -> Non
     radii = _check_loop(student, task) if task.is_closed_loop else _check_stable(student, task)
     if rule is None or rule.lags is not None:
         return
-    M = _credit(in_compiled_form(rule, *student.sizes[:2]), student, task)
-    carried = float(jnp.abs(M).max()) if is_elementwise(M) else spectral_radius(M)
+    carried = _radius_carried(rule, student, task, radii[0])
     limit = 1 - max(map(margin, (student.W, task.dynamics)))
     if not reach_of(*radii, carried) < limit:
         what = "that of the loop" if task.is_closed_loop else "that of W"
@@ -149,6 +148,14 @@ def _check_reach(rule: Rule | None, student: LinearRNN, task: LinearTask) -> Non
             f"the propagator's spectral radius {carried:.6g} times {what}, {max(radii):.6g}, is not "
             "below 1, so an infinite horizon has no update; lower the decay, set lags or give a finite horizon"
         )
+
+
+def _radius_carried(rule: Rule, student: LinearRNN, task: LinearTask, own: float) -> float:
+    """`ρ(M)`; `own` is that of the system which holds the student."""
+    if carries_jacobian(rule, task):
+        return own
+    M = _credit(in_compiled_form(rule, *student.sizes[:2]), student, task)
+    return float(jnp.abs(M).max()) if is_elementwise(M) else spectral_radius(M)
 
 
 def _check_stable(student: LinearRNN, task: LinearTask) -> tuple[float, float]:

@@ -14,6 +14,7 @@ Both passes go by blocks of lags, so that their products are matrix–matrix. Th
 those measured in a batch of sequences in place of `Ẽ_k` it gives that batch's update (`sampled.py`).
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -36,8 +37,8 @@ _LARGEST_RECORD = 2**31
 class _Rows(NamedTuple):
     """A block of rows `X N^k` and the matrix `N^block` that moves it on.
 
-    `rows` has shape `"block·output+1 hidden"`: beneath the block runs a probe `p N^k` of random numbers, which shows
-    whether powers of `N` grow where `X` does not see it.
+    `rows` has shape `"block·output hidden"`. Where the lags have no end, a row more: beneath the block runs a probe
+    `p N^k` of random numbers, which shows whether powers of `N` grow where `X` does not see it.
     """
 
     rows: Array
@@ -45,16 +46,19 @@ class _Rows(NamedTuple):
 
     def block(self, output: int) -> Array:
         """The block, of shape `"block output hidden"`."""
-        return self.rows[:-1].reshape(BLOCK, output, -1)
+        return self.rows[: BLOCK * output].reshape(BLOCK, output, -1)
 
     def advance(self) -> "_Rows":
         return _Rows(times(self.rows, self.stride), self.stride)
 
 
-def _first_rows(X: Array, N: Array) -> _Rows:
+def _first_rows(X: Array, N: Array, *, probed: bool = False) -> _Rows:
     block, stride = _first_block(X, N)
+    rows = block.reshape(-1, X.shape[-1])
+    if not probed:
+        return _Rows(rows, stride)
     probe = np.random.default_rng(0).uniform(0.5, 1, (1, X.shape[-1]))
-    return _Rows(jnp.concatenate([block.reshape(-1, X.shape[-1]), jnp.asarray(probe, X.dtype)]), stride)
+    return _Rows(jnp.concatenate([rows, jnp.asarray(probe, X.dtype)]), stride)
 
 
 def _first_block(X: Array, N: Array) -> tuple[Array, Array]:
@@ -156,9 +160,10 @@ def forward_pass(system: ErrorSystem, credit: Credit, lags: Lags, max_lags: int 
             at + 1,
         )
 
+    first_rows = partial(_first_rows, probed=lags.num_blocks is None)
     start = Forward(
-        tuple(map(_first_rows, system.A, system.W)),
-        _first_rows(credit.F, credit.M),
+        tuple(map(first_rows, system.A, system.W)),
+        first_rows(credit.F, credit.M),
         jnp.zeros((capacity, BLOCK, output, system.B[0].shape[1]), dtype),
         jnp.zeros((capacity, BLOCK, *credit.F.shape), dtype),
         jnp.array(0),
