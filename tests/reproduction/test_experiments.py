@@ -18,13 +18,16 @@ from localgrad.figures.plotting import figure_to_png, style
 from localgrad.models.aligned import Mode
 from localgrad.reproduction import catalogue, pool
 from localgrad.reproduction.experiment import Claim
+from localgrad.reproduction.paper import STATEMENTS
 from localgrad.reproduction.theory.teacher_modes import draw_mode_rates, mode_rates
+from localgrad.reproduction.verdicts import NOT_TESTED, VERDICTS, Evidence, judge
 from localgrad.rules.presets import BPTT, RFLO, TruncatedBPTT
 
 every_experiment = pytest.mark.parametrize("name", catalogue.NAMES)
 
 # Variables that hold NaN or infinity on purpose: padding, what a rule does not have, losses that diverge.
 NOT_FINITE = {
+    "bounded-poles": {"outward"},
     "basins": {"peak_loss_ab", "peak_loss_aw"},
     "detours": {"mode", "time", "loss"},
     "double-limit": {"deviation", "growth"},
@@ -161,6 +164,35 @@ def test_figures_and_tables_come_from_the_dataset(runs, name):
         assert len(rows) > 1
         assert {len(row) for row in rows} == {len(rows[0])}
         assert all(isinstance(cell, str) and "nan" not in cell for row in rows for cell in row)
+
+
+@pytest.mark.slow
+def test_statements_and_measurements_belong_together(runs):
+    """Every id exists; whatever cites the paper is part of a statement; every check decides something."""
+    experiments = {name: catalogue.load(name) for name in runs}
+    claims = {c.id: c for name, data in runs.items() for c in experiments[name].claims(data)}
+    checks = {
+        c.id: c for name, data in runs.items() if experiments[name].checks for c in experiments[name].checks(data)
+    }
+    numbers = {key: x for name, data in runs.items() for key, x in experiments[name].measured_numbers(data).items()}
+    assert not claims.keys() & checks.keys()
+    assert not numbers.keys() & (claims.keys() | checks.keys())
+    named = {id for s in STATEMENTS for id in s.ids}
+    assert named - claims.keys() - checks.keys() == set()
+    assert {name for s in STATEMENTS for name in s.quoted} - claims.keys() - checks.keys() - numbers.keys() == set()
+    assert {c.id for c in (*claims.values(), *checks.values()) if c.source.startswith("paper")} - named == set()
+    assert checks.keys() - {id for s in STATEMENTS for id in s.tests} == set()
+    assert all(math.isfinite(x) for x in numbers.values())
+    measured = Evidence(
+        {id: c.as_json(id.partition(".")[0]) for id, c in claims.items()},
+        {id: c.as_json(id.partition(".")[0], "agrees") for id, c in checks.items()},
+        numbers,
+    )
+    for s in STATEMENTS:
+        found = judge(s, measured)
+        assert found["verdict"] in VERDICTS
+        assert (found["verdict"] == NOT_TESTED) == (not s.tests)
+        assert "{" not in found["why"]
 
 
 # --- a claim that cannot fail is none --------------------------------------------------------------------------------

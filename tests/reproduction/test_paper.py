@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import math
 import pkgutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import localgrad.reproduction
 from localgrad.reproduction import catalogue
 from localgrad.reproduction.paper import STATEMENTS
-from localgrad.reproduction.verdicts import NOT_TESTED, VERDICTS, Evidence, Statement, judge, verdict
+from localgrad.reproduction.verdicts import NOT_TESTED, Evidence, Statement, judge, verdict
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,38 +87,9 @@ def words_in_the_code():
 
 
 def test_what_statements_name_stands_in_an_experiment():
-    """A first net, without running anything; `test_statements_and_measurements_belong_together` runs them."""
+    """A first net, without running anything; `test_experiments.py` runs them, once for all tests."""
     words = words_in_the_code()
     for name in {name for s in STATEMENTS for name in (*s.ids, *s.quoted)}:
         experiment, _, short = name.partition(".")
         assert experiment in catalogue.NAMES, name
         assert name in words or short in words or short.startswith("saddle-"), name
-
-
-@pytest.mark.slow
-def test_statements_and_measurements_belong_together(runs):
-    """Every id exists; whatever cites the paper is part of a statement; every check decides something."""
-    experiments = {name: catalogue.load(name) for name in runs}
-    claims = {c.id: c for name, data in runs.items() for c in experiments[name].claims(data)}
-    checks = {
-        c.id: c for name, data in runs.items() if experiments[name].checks for c in experiments[name].checks(data)
-    }
-    numbers = {key: x for name, data in runs.items() for key, x in experiments[name].measured_numbers(data).items()}
-    assert not claims.keys() & checks.keys()
-    assert not numbers.keys() & (claims.keys() | checks.keys())
-    named = {id for s in STATEMENTS for id in s.ids}
-    assert named - claims.keys() - checks.keys() == set()
-    assert {name for s in STATEMENTS for name in s.quoted} - claims.keys() - checks.keys() - numbers.keys() == set()
-    assert {c.id for c in (*claims.values(), *checks.values()) if c.source.startswith("paper")} - named == set()
-    assert checks.keys() - {id for s in STATEMENTS for id in s.tests} == set()
-    assert all(math.isfinite(x) for x in numbers.values())
-    measured = Evidence(
-        {id: c.as_json(id.partition(".")[0]) for id, c in claims.items()},
-        {id: c.as_json(id.partition(".")[0], "agrees") for id, c in checks.items()},
-        numbers,
-    )
-    for s in STATEMENTS:
-        found = judge(s, measured)
-        assert found["verdict"] in VERDICTS
-        assert (found["verdict"] == NOT_TESTED) == (not s.tests)
-        assert "{" not in found["why"]

@@ -162,7 +162,7 @@ def mode_jacobian(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Pole
 
     >>> from localgrad import BPTT
     >>> jacobian = mode_jacobian(BPTT(), Mode(0.0, 0.0, 0.0), Mode(1.0, 1.0, 0.0))
-    >>> np.sort(np.linalg.eigvals(jacobian)).round(12) + 0.0  # a saddle
+    >>> np.sort(np.linalg.eigvals(jacobian).real).round(12) + 0.0  # a saddle
     array([-1.,  0.,  1.])
     """
     poles = find_poles(poles)
