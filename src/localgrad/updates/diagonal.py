@@ -39,7 +39,7 @@ from localgrad.updates.problem import is_traced
 from localgrad.updates.stein import margin
 
 # A lag costs output × input products a unit, a pair of units as many as it has outputs and inputs, and some more; this
-# is how many of the former weigh as much as one of the latter, as measured (docs/decisions.md).
+# is how many of the former weigh as much as one of the latter: a first guess, still to be measured.
 _CAUCHY_COST = 2.0
 _MOST_LAGS = 2**14
 
