@@ -81,3 +81,11 @@ def test_poles_of_networks_are_refused():
     net = network((np.ones((1, 1)), 0.5 * np.ones((1, 1)), np.ones((1, 1))))
     with pytest.raises(ValueError, match="is for a DiagonalSSM"):
         lg.learn(lg.BPTT(), net, net, duration=1.0, poles="lru")
+
+
+@pytest.mark.parametrize("name", ["alignment", "spectrum", "conserved_drift"])
+def test_what_only_networks_have_is_refused(name):
+    layer = lg.DiagonalSSM(np.ones((1, 2)) + 0j, np.array([0.5, 0.3 + 0.2j]), np.ones((2, 1)) + 0j)
+    curve = lg.learn(lg.BPTT(), layer, lg.LinearRNN([[1.0]], [[0.5]], [[1.0]]), duration=0.01)
+    with pytest.raises(ValueError, match=f"a DiagonalSSM has no {name} here; take lg.real_blocks"):
+        getattr(curve, name)

@@ -87,11 +87,16 @@ class LearningCurve:
         """Steps of a sequence; `None` for the limit of long ones."""
         return self.over.steps
 
+    def _need_networks(self, what: str) -> None:
+        if isinstance(self.snapshots, DiagonalSSM):
+            raise ValueError(f"a DiagonalSSM has no {what} here; take lg.real_blocks of its snapshots")
+
     @cached_property
     def feedback(self) -> np.ndarray | None:
         """The feedback `F` at each snapshot, shape `"snapshots output hidden"`; `None` where it is `A` itself."""
         if self.rule.feedback.is_symmetric:
             return None
+        self._need_networks("feedback")
         leading = self.snapshots.A.shape[:-2]
         flat = self.snapshots.A.reshape(-1, *self.snapshots.A.shape[-2:])
         states = [x.reshape(-1, *x.shape[-2:]) for x in self.states]
@@ -104,11 +109,13 @@ class LearningCurve:
     @cached_property
     def alignment(self) -> Alignment:
         """The snapshots' alignment with the teacher's modes (`localgrad.alignment`); the teacher must be aligned."""
+        self._need_networks("alignment")
         return alignment(self.snapshots, self.teacher, self.feedback)
 
     @cached_property
     def spectrum(self) -> SingularSpectrum:
         """Rank and singular values of what each snapshot has learned, `W_k − W_0` and `B_k − B_0`."""
+        self._need_networks("spectrum")
         initial = jax.tree.map(lambda x: np.asarray(x)[..., None, :, :], self.initial)
         return singular_spectrum(initial, self.snapshots)
 
@@ -125,6 +132,7 @@ class LearningCurve:
 
         BPTT conserves it, so that for BPTT this is the integrator's error; other rules do move it.
         """
+        self._need_networks("conserved_drift")
         Q = np.asarray(conserved_quantity(self.snapshots))
         start = np.asarray(conserved_quantity(jax.tree.map(np.asarray, self.initial)))[..., None, :, :]
         size = sum(np.sum(np.asarray(x) ** 2, axis=(-2, -1)) for x in self.snapshots.matrices)

@@ -92,6 +92,8 @@ def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None) -> Learn
     ...     str(lg.load_run(f"{folder}/run.npz").outcome)
     'converged'
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"the path is a {type(path).__name__}; give the name of a file")
     try:
         arrays = read_arrays(Path(path))
         words = _description(arrays)
