@@ -1,11 +1,11 @@
 """Every test runs in float64, and Hypothesis draws the same examples each time."""
 
-import os
-
-# Tests compile longer than they compute. `XLA_FLAGS= make test` has users' level of optimisation, and twice the time.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-
 from pathlib import Path
+
+from localgrad.cli.process import compile_quickly
+
+# Tests compile longer than they compute. `XLA_FLAGS= make test` has users' level of optimisation, and three times the time.
+compile_quickly(0)
 
 import hypothesis
 import jax

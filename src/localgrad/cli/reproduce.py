@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from localgrad.cli.base import JsonOption, app, make_console, print_json
+from localgrad.cli.process import compile_quickly
 from localgrad.reproduction.catalogue import NAMES
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def reproduce(
     """
     from localgrad.reproduction.catalogue import select
 
-    _compile_quickly()
+    compile_quickly(1)
     selected = select(names)
     from localgrad.reproduction.report import output_folder, write_report
     from localgrad.reproduction.section import all_claims, judge_paper
@@ -67,14 +67,6 @@ def reproduce(
         _print_verdicts(sections, report)
     if not all(claim["holds"] for claim in claims):
         raise typer.Exit(1)
-
-
-def _compile_quickly() -> None:
-    """Have XLA spend less on compiling, which takes longer here than computing; flags that the user has set stay."""
-    flags = ["--xla_backend_optimization_level=1"]
-    if version("jaxlib").startswith("0.10."):  # where tried: XLA ends a process over an unknown flag
-        flags.append("--xla_cpu_use_fusion_emitters=false")
-    os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 
 
 def _run_with_progress(names: list[str], *, quick: bool, jobs: int) -> list[Section]:
