@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from localgrad.cli.process import compile_quickly
-
-# Tests compile longer than they compute. `XLA_FLAGS= make test` has users' level of optimisation, and three times the time.
-compile_quickly(0)
-
 import hypothesis
 import jax
 import pytest
 
+from localgrad.cli.process import compile_quickly
+
+# Tests compile longer than they compute. `XLA_FLAGS= make test` has users' level of optimisation, and takes far longer.
+compile_quickly(0)
 jax.config.update("jax_enable_x64", True)
 
 hypothesis.settings.register_profile("deterministic", derandomize=True, deadline=None)
