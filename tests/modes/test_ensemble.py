@@ -185,7 +185,8 @@ def test_results_do_not_depend_on_threads_or_company():
 
 
 @pytest.mark.slow
-def test_results_do_not_depend_on_the_number_of_lanes():
+def test_the_number_of_lanes_changes_no_more_than_rounding():
+    # Bit for bit they agree on some processors only: the compiler chooses anew, for each, which products it fuses.
     rng = np.random.default_rng(3)
     count = 150
     start = [*rng.uniform(-2, 2, (2, count)), rng.uniform(-0.95, 0.95, count)]
@@ -196,7 +197,7 @@ def test_results_do_not_depend_on_the_number_of_lanes():
         settings = (50.0, 1e-6, 1e-8, 1.0, 1e5)
         lanes.run(0, count, *lay_out(problem), settings, (None,) * num_lanes, (None, None), None, numbers, codes, None)
         results.append((numbers, codes))
-    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-10)
     np.testing.assert_array_equal(results[0][1], results[1][1])
 
 
