@@ -52,18 +52,18 @@ $(BIN)/python:
 
 $(VENV)/.reproduce: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing localgrad into $(VENV) (once; a few minutes) ..."
-	$(INSTALL) -e '.[reproduce,connectome,files]'
+	$(INSTALL) -e '.[reproduce,sweeps,connectome,files]'
 	$(COMPILE)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing localgrad and its test tools into $(VENV) (once; a few minutes) ..."
-	$(INSTALL) -e '.[reproduce,connectome,files,test]'
+	$(INSTALL) -e '.[reproduce,sweeps,connectome,files,test]'
 	$(COMPILE)
 	@touch $@ $(VENV)/.reproduce
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the benchmarks' peers into $(VENV) (once; a few minutes) ..."
-	$(INSTALL) -e '.[reproduce,connectome,bench]'
+	$(INSTALL) -e '.[reproduce,sweeps,connectome,bench]'
 	$(COMPILE)
 	@touch $@

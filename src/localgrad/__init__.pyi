@@ -68,6 +68,7 @@ from .rules.shipped import Mask as Mask
 from .rules.shipped import SignSymmetric as SignSymmetric
 from .rules.shipped import WeightMirror as WeightMirror
 from .rules.terms import Term as Term
+from .sweeps.sweep import sweep as sweep
 from .tasks.linear_task import LinearTask as LinearTask
 from .tasks.teachers import aligned_modes as aligned_modes
 from .tasks.teachers import connectome as connectome

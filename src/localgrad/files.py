@@ -76,6 +76,17 @@ def check_new_folder(path: Place, option: str) -> None:
         part.rmdir()
 
 
+def check_disk(what: str, num_bytes: float, folder: Path, remedy: str) -> None:
+    """`ValueError` where `what`, a plural, takes more bytes than are free on the disk of `folder`."""
+    from localgrad.checks import size_in_words  # which imports JAX
+
+    free = shutil.disk_usage(folder).free if folder.is_dir() else num_bytes
+    if num_bytes > free:
+        raise ValueError(
+            f"{what} take about {size_in_words(num_bytes)} on the disk, but {size_in_words(free)} are free; {remedy}"
+        )
+
+
 def check_different(targets: Mapping[str, Place | None], inputs: Mapping[str, Place | None] = {}) -> None:
     """`ValueError` where two targets are one file, or a target is an input; keys are the options' names."""
     known: dict[str, Path] = {name: Path(path) for name, path in inputs.items() if path is not None}

@@ -28,7 +28,11 @@ class _Commands(TyperGroup):
     """The commands in the order of a first visit, with every error turned into one line and exit status 2."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name in ("reproduce", "derive", "analyze", "basin", "train") if name in self.commands]
+        return [
+            name
+            for name in ("reproduce", "derive", "analyze", "basin", "train", "sweep", "show")
+            if name in self.commands
+        ]
 
     def invoke(self, ctx: Any) -> Any:
         try:

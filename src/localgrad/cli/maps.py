@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from localgrad.checks import check_memory
-from localgrad.cli.limits import check_disk
+from localgrad.files import check_disk
 from localgrad.models.aligned import Mode
 from localgrad.modes.basins import basins
 from localgrad.outcomes import Outcome

@@ -13,8 +13,6 @@ Limits: matrices are written out; teachers may be weight files beside the task's
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +23,7 @@ from localgrad.tasks import builders, plants
 from localgrad.tasks.examples import EXAMPLES
 from localgrad.tasks.linear_task import LinearTask
 from localgrad.tasks.teachers import load_teacher
-from localgrad.tasks.weight_files import read_bytes
+from localgrad.tasks.toml_files import first_fault, line_of, parse_toml, read_toml
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Matrix = list[list[Number]]
@@ -165,6 +163,8 @@ _KINDS: TypeAdapter[Any] = TypeAdapter(
     ]
 )
 
+_KINDS_WRITTEN = "integrator, oscillator, delay_line, white_noise_teacher, coloured_teacher, closed_loop or linear"
+
 
 def load_task(source: str | os.PathLike[str]) -> LinearTask:
     """A task from a TOML file, or one of the named examples.
@@ -188,13 +188,14 @@ def load_task(source: str | os.PathLike[str]) -> LinearTask:
         raise ValueError(
             f"task {str(source)[:60]!r} is neither a .toml file nor one of the named tasks: {', '.join(EXAMPLES)}"
         )
-    text = _read(path)
+    text = read_toml(path, "task file")
     try:
-        return _KINDS.validate_python(_parsed(text)).made(path.parent)
+        return _KINDS.validate_python(parse_toml(text)).made(path.parent)
     except ValidationError as error:
-        raise ValueError(f"task file {str(path)!r}{_first_fault(error, text)}") from None
+        fault = first_fault(error, text, what="task", kinds=_KINDS_WRITTEN)
+        raise ValueError(f"task file {str(path)!r}{fault}") from None
     except ValueError as error:
-        raise ValueError(f"task file {str(path)!r}{_line_of(str(error).split()[0], text)}: {error}") from None
+        raise ValueError(f"task file {str(path)!r}{line_of([str(error).split()[0]], text)}: {error}") from None
 
 
 def _made(value: Any, folder: Path) -> Any:
@@ -202,67 +203,3 @@ def _made(value: Any, folder: Path) -> Any:
     if isinstance(value, str):
         return load_teacher(folder / value)
     return value.made() if isinstance(value, _Given) else value
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_bytes(path).decode()
-    except UnicodeDecodeError:
-        raise ValueError(f"task file {str(path)!r} is no text in UTF-8; save it as such") from None
-    except ValueError as error:  # its remedy is that of a weight file
-        raise ValueError(f"task file {str(path)!r}: {str(error).partition(';')[0]}; give a .toml file") from None
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(
-            f"it is no TOML ({error}); a matrix is [[1.0, 0.0], [0.0, 1.0]], a word stands in quotes"
-        ) from None
-
-
-_MESSAGES = {
-    "union_tag_not_found": "give the kind of task, one of {expected_tags}",
-    "union_tag_invalid": "there is no {tag!r}; give one of {expected_tags}",
-    "extra_forbidden": "there is no such key in this table; correct or remove it",
-    "missing": "it is missing; give it",
-    "float_type": "give a number",
-    "int_type": "give a whole number",
-    "int_parsing": "give a whole number",
-    "finite_number": "give a finite number",
-    "list_type": "give a list of lists of numbers",
-    "string_type": "give a word in quotes",
-}
-_KINDS_WRITTEN = "integrator, oscillator, delay_line, white_noise_teacher, coloured_teacher, closed_loop or linear"
-
-
-def _first_fault(error: ValidationError, text: str) -> str:
-    """`, line 3: leak: …` for the first thing that Pydantic found; a key that is not known explains one that lacks."""
-    faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
-    fault = faults[0]
-    known = _keys_of(text)
-    keys = [str(part) for part in fault["loc"] if str(part) in known] or [str(x) for x in fault["loc"][-1:]] or ["kind"]
-    if fault["type"] == "missing":
-        keys.append(str(fault["loc"][-1]))
-    context = dict(fault.get("ctx", {})) | {"expected_tags": _KINDS_WRITTEN}
-    message = _MESSAGES.get(fault["type"], fault["msg"].replace("{", "(").replace("}", ")")).format(**context)
-    given = "" if fault["type"] in ("missing", "extra_forbidden") or isinstance(fault["input"], dict | list) else (
-        f"; got {str(fault['input'])[:40]!r}"
-    )  # fmt: skip
-    where = next((line for line in (_line_of(key, text) for key in reversed(keys)) if line), "")
-    return f"{where}: {'.'.join(dict.fromkeys(keys))}: {message}{given}"
-
-
-def _keys_of(text: str) -> set[str]:
-    return set(re.findall(r"""["']?([\w-]+)["']?\s*=""", text)) | set(
-        re.findall(r"^\s*\[([\w.-]+)\]", text, re.MULTILINE)
-    )
-
-
-def _line_of(key: str, text: str) -> str:
-    """`, line 3` where the key stands in the text."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if re.search(rf"""(^|[\s,{{\["'.]){re.escape(key)}["']?\s*(=|\])""", line.partition("#")[0]):
-            return f", line {number}"
-    return ""

@@ -1,0 +1,1 @@
+"""Many runs: one file says what, Dask computes it, one Zarr store holds it."""

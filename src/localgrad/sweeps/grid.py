@@ -1,0 +1,103 @@
+"""The runs of a part of the grid, as a kind of run sees them: columns of parameters, keys of what is drawn.
+
+The part is a box: some values of each axis. A column is the same, entry by entry, in whatever box a run stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from localgrad.sweeps.axes import Axis
+from localgrad.sweeps.draws import keys_of
+from localgrad.sweeps.kinds.kind import Cells, Kind
+from localgrad.sweeps.values import Distribution
+
+
+@dataclass(frozen=True)
+class Box(Cells):
+    """Runs over the product of these axes, the last one fastest; of them only those that `wanted` says, if it does.
+
+    `run` holds the parameters that all share, values or distributions; `draws` the axes that each source is drawn anew
+    for; `seed` is the sweep's.
+    """
+
+    kind: Kind
+    axes: tuple[Axis, ...]
+    run: Mapping[str, Any]
+    draws: Mapping[str, Sequence[str]]
+    seed: int
+    wanted: np.ndarray | None = None
+    refused: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many values each axis has."""
+        return tuple(map(len, self.axes))
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The place in the box, counted flat, of each run."""
+        return np.arange(math.prod(self.shape)) if self.wanted is None else self.wanted
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """How many runs there are."""
+        return len(self.places)
+
+    @cached_property
+    def _indices(self) -> dict[str, np.ndarray]:
+        """For each axis, which of its values each run has."""
+        return dict(zip((a.name for a in self.axes), np.unravel_index(self.places, self.shape), strict=True))
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def column(self, name: str) -> np.ndarray:
+        """As in `Cells`; made once."""
+        if name not in self._columns:
+            self._columns[name] = self._made(name)
+        return self._columns[name]
+
+    def _made(self, name: str) -> np.ndarray:
+        shared = self.run[name] if name in self.run else self.kind.parameters[name].default
+        if isinstance(shared, Distribution):
+            return shared.draw(self.keys(name))
+        for axis in self.axes:
+            if name in axis.parameters:
+                own = axis.labels if axis.settings is None else [x.get(name, shared) for x in axis.settings]
+                return _as_column(own)[self._indices[axis.name]]
+        return np.broadcast_to(_as_column([shared]), self.size)
+
+    def row(self, index: int) -> dict[str, Any]:
+        """As in `Cells`."""
+        return {name: self.column(name)[index] for name in self.kind.parameters}
+
+    def keys(self, source: str) -> np.ndarray:
+        """As in `Cells`."""
+        by_name = {axis.name: axis for axis in self.axes}
+        chosen = self.draws.get(source, ())
+        codes = {name: by_name[name].codes[self._indices[name]] for name in chosen}
+        return keys_of(self.seed, source, codes, self.size)
+
+    def refuse(self, index: int, reason: str) -> None:
+        """As in `Cells`."""
+        self.refused[index] = reason
+
+
+def _as_column(values: Any) -> np.ndarray:
+    """Floats where all are numbers, else objects; nested lists and arrays are objects, too."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return values.astype(float)
+    plain = [isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in values]
+    if all(plain):
+        return np.array(values, float)
+    found = np.empty(len(values), object)
+    found[:] = values if not any(plain) else [float(x) if p else x for x, p in zip(values, plain, strict=True)]
+    return found

@@ -1,0 +1,1 @@
+"""What a sweep can run: one file a kind."""

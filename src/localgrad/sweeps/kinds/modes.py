@@ -1,0 +1,148 @@
+"""Learning of single modes: `localgrad.integrate_modes`, many at a time.
+
+A run is one mode `(a, b, w)` that learns from a teacher mode under a rule. Runs of a chunk that share what must be
+shared (rule, lags, poles, duration, tolerance) are integrated together; no trajectory sees its neighbours, so results
+do not depend on what else is in a chunk.
+
+Limits: those of `integrate_modes`. A start outside the domain is `DIVERGED` at time 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field, PlainValidator
+
+from localgrad.models.aligned import Mode
+from localgrad.models.poles import find_poles
+from localgrad.modes.ensemble.integrate import integrate_modes
+from localgrad.modes.ensemble.result import Ensemble
+from localgrad.outcomes import Outcome
+from localgrad.sweeps.kinds.kind import Cells, Kind, Parameter, Variable
+from localgrad.sweeps.kinds.rules import RULE_PARAMETERS, needs_feedback, rule_of, takes_feedback
+from localgrad.sweeps.values import Number
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Recurrent = Annotated[float, Field(gt=-1, lt=1)]
+
+OUTCOMES = ", ".join(f"{int(outcome)} {outcome}" for outcome in Outcome)
+"""The codes of outcomes in words, for the description of a variable."""
+
+_SHARED = ("rule", "lags", "poles", "duration", "rtol")
+_NUMBERS = ("feedback", "decay", "feedback_blend", "propagator_blend")
+_STARTS = ("a", "b", "w", "teacher_a", "teacher_b", "teacher_w")
+
+
+def _check_poles(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"give the name of poles in quotes, not {value!r:.40}")
+    return find_poles(value).key
+
+
+class ModesKind(Kind):
+    """Single modes along the learning flow."""
+
+    name = "modes"
+    about = "single modes along the exact learning flow"
+    parameters: ClassVar = RULE_PARAMETERS | {
+        "feedback": Parameter(Number, "fixed feedback â of a mode", default=None),
+        "a": Parameter(Number, "readout of the start"),
+        "b": Parameter(Number, "input weight of the start"),
+        "w": Parameter(Number, "recurrent weight of the start"),
+        "scale": Parameter(Positive, "factor of a and b at the start", default=1.0),
+        "teacher_a": Parameter(Number, "readout of the teacher", default=1.0),
+        "teacher_b": Parameter(Number, "input weight of the teacher", default=1.0),
+        "teacher_w": Parameter(Recurrent, "recurrent weight of the teacher"),
+        "poles": Parameter(Annotated[Any, PlainValidator(_check_poles)], "what of a pole is trained", "name", "direct"),
+        "duration": Parameter(
+            Positive, "learning time after which a run is unfinished", "learning rate × steps", 1000.0
+        ),
+        "rtol": Parameter(Positive, "relative error allowed in a step of the integrator", default=1e-5),
+    }
+    variables: ClassVar = {
+        "outcome": Variable("int8", f"how learning ended: {OUTCOMES}", "code"),
+        "branch": Variable("int8", "branch of the optimal manifold reached, sign of s; 0 if not converged", "sign", -9),
+        "time": Variable("float32", "learning time until converged, or the end", "learning rate × steps"),
+        "path_length": Variable("float32", "length of the way through (a, b, w)"),
+        "peak_loss": Variable("float32", "highest loss on the way, infinite where diverged", "initial loss"),
+    }
+    chunk = 2**18
+    least_chunk = 2**12
+    seconds = 2e-6
+
+    def build(self, row: Mapping[str, Any]) -> None:
+        """The rule, and its feedback."""
+        _rule_of(row)
+
+    def compute(self, cells: Cells) -> dict[str, np.ndarray]:
+        """All runs, those together that share a program."""
+        found = {name: np.full(cells.size, v.fill_value, v.dtype) for name, v in self.variables.items()}
+        for group in _groups(cells):
+            _integrate(cells, group, found)
+        return found
+
+
+def _groups(cells: Cells) -> list[np.ndarray]:
+    """The runs that can be integrated in one call, group by group."""
+    code = np.zeros(cells.size, np.int64)
+    for name in (*_SHARED, *_NUMBERS):
+        column = cells.column(name)
+        if name in _SHARED:
+            _, own = np.unique(column if column.dtype != object else column.astype(str), return_inverse=True)
+        elif column.dtype == object:  # in some runs absent
+            own = np.array([x is None for x in column], np.int64)
+        else:
+            continue
+        code = np.unique(code * (own.max() + 1) + own, return_inverse=True)[1]
+    order = np.argsort(code, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
+
+
+def _integrate(cells: Cells, group: np.ndarray, found: dict[str, np.ndarray]) -> None:
+    """Integrate a group; where one of its runs cannot be computed, halves of it, so that the others are."""
+    try:
+        run = _run(cells, group)
+    except ValueError as error:
+        if len(group) == 1:
+            cells.refuse(int(group[0]), str(error))
+            return
+        for half in np.array_split(group, 2):
+            _integrate(cells, half, found)
+        return
+    with np.errstate(over="ignore"):  # a peak loss beyond single precision is infinite there
+        for name, column in found.items():
+            column[group] = getattr(run, name)[:-1].astype(column.dtype)
+
+
+def _run(cells: Cells, group: np.ndarray) -> Ensemble:
+    """The ensemble of a group, and at its end a start at w = 0.
+
+    That start is always valid: of starts that are all invalid `integrate_modes` makes an error, of some an outcome.
+    """
+    shared = {name: cells.column(name)[group[0]] for name in _SHARED}
+    padded = np.append(group, group[0])
+    numbers = {name: _numbers(cells.column(name), padded) for name in (*_NUMBERS, *_STARTS)}
+    rule = _rule_of(shared | numbers)
+    scale = cells.column("scale")[padded].astype(float)
+    a, b, w, *teacher = (numbers[name] for name in _STARTS)
+    a, b, w = a * scale, b * scale, w.copy()
+    w[-1] = 0.0
+    return integrate_modes(
+        rule, Mode(a, b, w), Mode(*teacher), duration=float(shared["duration"]), rtol=float(shared["rtol"]), threads=1,
+        poles=shared["poles"],
+    )  # fmt: skip
+
+
+def _numbers(column: np.ndarray, where: np.ndarray) -> Any:
+    """The numbers of a group, `None` where its runs have none."""
+    found = column[where]
+    return None if found.dtype == object and found[0] is None else found.astype(float)
+
+
+def _rule_of(row: Mapping[str, Any]) -> Any:
+    feedback = row["feedback"]
+    if needs_feedback(row) and feedback is None:
+        raise ValueError("the rule needs a fixed feedback; give feedback, a number")
+    return rule_of(row, feedback if takes_feedback(row) else None)

@@ -1,0 +1,134 @@
+"""Who computes chunks: this process, processes of Dask on this machine, or the workers of a running Dask scheduler.
+
+Futures, retries after the loss of a worker, work for whoever is free, and clusters that grow and shrink are Dask's.
+Here only as many chunks are handed out as keep the workers busy, so that neither the scheduler nor this process ever
+holds more than a few chunks a worker, however large the grid.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from localgrad.sweeps.plan import Job, Place, Result, compute
+
+_WINDOW = 2
+"""Chunks a worker thread has at hand: one in work, one waiting."""
+
+_PATIENCE = 10.0
+"""Seconds in which a scheduler must answer."""
+
+_LOOK = 5.0
+"""Seconds between two looks at how many workers there are."""
+
+Compute = Callable[[Iterator[Job]], Iterator[Result]]
+"""Makes results of jobs, in no particular order."""
+
+
+def here(jobs: Iterator[Job]) -> Iterator[Result]:
+    """One chunk after another, in this process."""
+    return map(compute, jobs)
+
+
+@contextmanager
+def local_pool(workers: int) -> Iterator[Compute]:
+    """Processes on this machine, which end with this one, however it ends. They listen on the loopback only."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(_GUARD)
+    from distributed import Client, LocalCluster
+
+    quiet: dict[str, Any] = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
+    try:
+        cluster = LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", env=worker_environment(), **quiet
+        )
+    except RuntimeError as error:
+        raise ChildProcessError(f"the workers did not start ({error}); {_GUARD}") from None
+    with cluster, Client(cluster) as client:
+        yield _Dask(client).compute
+
+
+_GUARD = 'in a program of yours call lg.sweep under `if __name__ == "__main__":`, or with workers=0'
+
+
+def worker_environment() -> dict[str, str]:
+    """Variables of a worker: one thread each, since there are as many workers as cores, and sums in one order."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    return {"XLA_FLAGS": flags} | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+@contextmanager
+def remote_pool(address: str) -> Iterator[Compute]:
+    """The workers of a running scheduler, as many as it has at any time; `ValueError` where it does not answer."""
+    from distributed import Client
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"the scheduler {address!r} cannot be reached ({reason[:120]}); start one with `dask scheduler`, and give "
+            "the address that it prints, such as tcp://127.0.0.1:8786"
+        ) from None
+    with client:
+        yield _Dask(client).compute
+
+
+class _Dask:
+    """Jobs through a client of Dask, a few at a time."""
+
+    def __init__(self, client: Any):
+        self.client = client
+        self.looked, self.width = -_LOOK, 1
+
+    def compute(self, jobs: Iterator[Job]) -> Iterator[Result]:
+        from distributed import as_completed
+
+        running: dict[Any, Place] = {}
+        lost: list[Place] = []
+        completed = as_completed([])
+        self._hand_out(jobs, running, completed)
+        for future in completed:
+            place = running.pop(future)
+            result = self._result(future)
+            del future
+            self._hand_out(jobs, running, completed)
+            if result is None:
+                lost.append(place)
+            else:
+                yield result
+        if lost:
+            raise ChildProcessError(
+                f"chunk {lost[0]}{f' and {len(lost) - 1} more' if len(lost) > 1 else ''} ended every worker that tried "
+                "it, as happens where memory runs out; give a smaller chunk in the file, or fewer workers"
+            )
+
+    def _hand_out(self, jobs: Iterator[Job], running: dict[Any, Place], completed: Any) -> None:
+        if time.monotonic() - self.looked > _LOOK:
+            self.width = max(1, sum(self.client.nthreads().values()))
+            self.looked = time.monotonic()
+        while len(running) < _WINDOW * self.width:
+            job = next(jobs, None)
+            if job is None:
+                return
+            future = self.client.submit(compute, job, pure=False, retries=1)
+            running[future] = job.place
+            completed.add(future)
+
+    def _result(self, future: Any) -> Result | None:
+        """The result; `None` where the chunk took its workers with it."""
+        from distributed import CancelledError, KilledWorker
+        from distributed.comm import CommClosedError
+
+        try:
+            return future.result()
+        except KilledWorker:
+            return None
+        except (CancelledError, CommClosedError, TimeoutError):
+            raise ChildProcessError("the scheduler has gone; start it again, then the same command goes on") from None

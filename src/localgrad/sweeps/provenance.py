@@ -1,0 +1,40 @@
+"""Where results come from: versions of what computed them, and the command."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+_PACKAGES = ("localgrad", "jax", "jaxlib", "numpy", "scipy", "numba", "diffrax", "zarr")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def different_versions(one: dict[str, str], other: dict[str, str]) -> str:
+    """`jax 0.10.2 and 0.10.1, …` where two differ; empty where they are the same."""
+    names = sorted(set(one) | set(other))
+    return ", ".join(f"{n} {one.get(n, '–')} and {other.get(n, '–')}" for n in names if one.get(n) != other.get(n))
+
+
+def command() -> str:
+    """The command of this process, as it was typed."""
+    return shlex.join(sys.argv)
+
+
+def now() -> str:
+    """The time, in words that sort."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
