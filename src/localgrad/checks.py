@@ -9,7 +9,7 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 import equinox
@@ -21,6 +21,12 @@ _UNKNOWN_MEMORY = 64e9  # bytes, where the system does not tell
 
 # Counts beyond this need more memory or time than there is, whatever they count.
 _LARGEST_COUNT = 2**31
+
+_TRACED = (
+    "this needs the values of its arguments, which JAX does not know while it traces a program; call it outside jit, "
+    "grad and vmap"
+)
+_SMALLER = "give smaller networks, batches or horizons"
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
 _LIBRARIES = tuple(os.path.dirname(str(module.__file__)) + os.sep for module in (equinox, jax, jaxtyping, np))
@@ -34,22 +40,89 @@ def in_our_arithmetic(function: Callable[_Arguments, _Result]) -> Callable[_Argu
     """A function under JAX's own rules of promotion and with whole products, whatever the user's settings.
 
     Libraries beneath us mix precisions; and an accelerator multiplies float32 matrices with 10 bits unless told not to.
+    JAX's own errors, of values that it does not know yet and of memory, become a `ValueError` of one sentence.
     """
 
     @functools.wraps(function)
     def call(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
         with jax.numpy_dtype_promotion("standard"), jax.default_matmul_precision("highest"):
-            return function(*arguments, **options)
+            try:
+                return function(*arguments, **options)
+            except jax.errors.JAXTypeError as error:
+                if _is_tracing():
+                    raise ValueError(_TRACED) from error
+                raise
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" in str(error):
+                    reason = str(error).split("\n")[0][:150]
+                    raise ValueError(f"this takes more memory than there is ({reason}); {_SMALLER}") from error
+                raise
 
     return call
 
 
-def check_kind(name: str, value: Any, kind: type) -> None:
-    """`ValueError` unless `value` is one of a class."""
+def _is_tracing() -> bool:
+    """Whether JAX traces a program now, in which even what is known is traced."""
+    return isinstance(jax.numpy.zeros(()), jax.core.Tracer)
+
+
+def in_words(value: Any) -> str:
+    """A value on one short line, for messages: as it is typed where that is short, else its kind.
+
+    >>> in_words(0.5), in_words("x"), in_words(np.zeros(3))
+    ('0.5', "'x'", 'an array of shape (3,)')
+    """
+    if isinstance(value, jax.core.Tracer):
+        return "a value that JAX traces"
+    if isinstance(value, np.ma.MaskedArray):
+        return f"a masked array of shape {value.shape}"
+    if isinstance(value, np.ndarray | jax.Array):
+        if value.ndim > 0 or value.dtype.kind not in "biufc":
+            return f"an array of shape {value.shape}"
+        value = value.item()
+    if not isinstance(value, str | bytes | int | float | complex | tuple | list | dict | type(None) | np.generic):
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else text.splitlines()[0][:57] + "..."
+
+
+def check_kind(name: str, value: Any, kind: type, remedy: str = "the order is rule, student, teacher") -> None:
+    """`ValueError` unless `value` is one of a class, and if it is a model, one with units."""
     if not isinstance(value, kind):
-        raise ValueError(
-            f"the {name} is a {type(value).__name__}, not a {kind.__name__}; the order is rule, student, teacher"
-        )
+        raise ValueError(f"the {name} is a {type(value).__name__}, not a {kind.__name__}; {remedy}")
+    if 0 in getattr(value, "sizes", ()):
+        raise ValueError(f"the {name} has no units, inputs or outputs; give one with at least one of each")
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """`ValueError` unless `value` is one of some words."""
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} must be {_listed(known)}, got {in_words(value)}")
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    """`'a', 'b' or 'c'`."""
+    quoted = [repr(word) for word in words]
+    return " or ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+
+
+def check_flag(name: str, value: Any) -> None:
+    """`ValueError` unless `value` is `True` or `False`."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {in_words(value)}")
+
+
+def check_path(name: str, value: Any) -> None:
+    """`ValueError` unless `value` is the name of a file or folder."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ValueError(f"{name} must be the name of a file or folder, got {in_words(value)}")
+
+
+def check_seed(name: str, value: Any) -> None:
+    """`ValueError` unless `value` is a whole number of at least 0, from which NumPy draws random numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"{name} must be a whole number of at least 0, got {in_words(value)}")
 
 
 def is_count(value: Any) -> bool:
@@ -60,7 +133,7 @@ def is_count(value: Any) -> bool:
 def check_count(name: str, value: Any, most: int = _LARGEST_COUNT) -> None:
     """`ValueError` unless `value` is a whole number from 1 to `most`."""
     if not is_count(value):
-        raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
+        raise ValueError(f"{name} must be a whole number of at least 1; got {in_words(value)}")
     if value > most:
         raise ValueError(f"{name} must be at most {most}; got {value}")
 
@@ -69,9 +142,17 @@ def check_positive(name: str, value: Any) -> None:
     """`ValueError` unless `value` is one positive, finite number; what is traced passes."""
     if isinstance(value, jax.core.Tracer):
         return
-    real = isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not isinstance(value, bool)
-    if not (real and np.ndim(value) == 0 and np.isrealobj(value) and 0 < float(value) < np.inf):
-        raise ValueError(f"{name} must be a positive finite number; got {value!r}")
+    if not (is_real(value) and 0 < float(value) < np.inf):
+        raise ValueError(f"{name} must be a positive finite number; got {in_words(value)}")
+
+
+def is_real(value: Any) -> bool:
+    """Whether `value` is one real number, and no truth value."""
+    if isinstance(value, bool | np.ma.MaskedArray):
+        return False
+    if isinstance(value, int | float):
+        return True
+    return isinstance(value, np.number | np.ndarray | jax.Array) and value.ndim == 0 and value.dtype.kind in "fiu"
 
 
 def check_finite(name: str, tree: Any) -> None:

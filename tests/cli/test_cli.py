@@ -296,7 +296,7 @@ def test_train_takes_a_task(tmp_path):
         ("--feedback-scale 0", "--feedback-scale must be a finite number other than 0"),
         ("--scale -1", "--scale must be a positive finite number"),
         ("--learning-rate nan", "learning_rate must be a positive finite number"),
-        ("--method rtrl", "method must be one of"),
+        ("--method rtrl", "method must be 'correlation'"),
         ("--loss last", "loss must be 'final' or 'sequence'"),
         ("--out weights.txt", "--out 'weights.txt' must end in .npz"),
         ("--figure loss.pdf", "must end in .png or .svg"),

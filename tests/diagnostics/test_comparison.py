@@ -127,7 +127,7 @@ BAD = {
     "one-rule": ((lg.BPTT(), NETWORKS, network(TEACHER)), {}, "sequence of at least one Rule"),
     "no-rule": (([], NETWORKS, network(TEACHER)), {}, "sequence of at least one Rule"),
     "names": ((["bptt"], NETWORKS, network(TEACHER)), {}, "sequence of at least one Rule"),
-    "networks": (([lg.BPTT()], [NETWORKS], network(TEACHER)), {}, "networks is a list, not a LinearRNN"),
+    "networks": (([lg.BPTT()], [NETWORKS], network(TEACHER)), {}, "the batch of networks is a list, not a LinearRNN"),
     "axes": (
         ([lg.BPTT()], lg.LinearRNN(NETWORKS.A, NETWORKS.W[0], NETWORKS.B), network(TEACHER)),
         {},

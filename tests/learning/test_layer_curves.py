@@ -61,7 +61,7 @@ def test_direct_poles_diverge_where_bounded_ones_do_not():
 @pytest.mark.parametrize(
     ("student", "options", "match"),
     [
-        (LAYER, {"poles": "sigmoid"}, "poles must be one of 'direct', 'tanh', 'lru', 's4d' for a layer"),
+        (LAYER, {"poles": "sigmoid"}, "poles of a layer must be 'direct', 'tanh', 'lru' or 's4d', got"),
         ((LAYER[0], 0 * LAYER[1], LAYER[2]), {"poles": "lru"}, "a pole has modulus 0, which 'lru' does not reach"),
         ((LAYER[0], 2 * LAYER[1], LAYER[2]), {}, "pole . has modulus 1.2, but an infinite horizon"),
     ],

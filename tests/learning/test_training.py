@@ -287,7 +287,7 @@ A, W, B = STUDENT
         ({"learning_rate": float("nan")}, "learning_rate must be a positive finite number; got nan"),
         ({"target_loss": -1.0}, "target_loss must be a positive finite number"),
         ({"loss": "last"}, "loss must be 'final' or 'sequence', got 'last'"),
-        ({"method": "rtrl"}, "method must be one of 'correlation', 'recorded', 'online'; got 'rtrl'"),
+        ({"method": "rtrl"}, "method must be 'correlation', 'recorded' or 'online', got 'rtrl'"),
         ({"method": "online"}, "'BPTT' carries credit by a dense matrix"),
         ({"method": "online", "rule": lg.Rule(FEEDBACK, 0.5, 2)}, "a trace that ends after 2 lags is not online"),
         ({"rule": lg.RFLO(FEEDBACK[:, :2], 0.5)}, "feedback has shape"),

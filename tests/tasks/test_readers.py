@@ -385,7 +385,7 @@ SEEDS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:the . missing entries")
+@pytest.mark.filterwarnings("ignore:the . missing entries", "ignore:the text is not UTF-8")
 @pytest.mark.parametrize("name", SEEDS)
 @given(data=st.data())
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)

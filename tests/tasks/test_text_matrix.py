@@ -56,6 +56,7 @@ def texts(draw):
     return W, draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"])), text
 
 
+@pytest.mark.filterwarnings("ignore:the text is not UTF-8")
 @given(texts())
 def test_what_goes_out_comes_back(case):
     W, encoding, text = case
@@ -100,12 +101,20 @@ marks = st.text('0123.,;\t \n"-eEnaA#').map(str.encode)
 hostile = st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | marks
 
 
+@pytest.mark.filterwarnings("ignore:the text is not UTF-8")
 @given(hostile)
 def test_any_bytes_are_read_or_refused(data):
     with suppress(ValueError):
         W = matrix_from_text(data)
         assert W.ndim == 2
         assert W.shape[0] == W.shape[1]
+
+
+def test_letters_that_are_not_utf8_are_noted_once():
+    with pytest.warns(UserWarning, match="not UTF-8 and was read as Latin-1: numbers are right, but letters") as noted:
+        found = matrix_from_text("é;b\n0;0,5\n0,5;0\n".encode("latin-1"))
+    assert len(noted) == 1
+    np.testing.assert_array_equal(found, [[0, 0.5], [0.5, 0]])
 
 
 class TestMissing:
@@ -134,7 +143,7 @@ class TestMissing:
             np.testing.assert_array_equal(fill_missing(holed, "drop"), W[np.ix_([0, 1, 3], [0, 1, 3])])
 
     def test_unknown_words(self):
-        with pytest.raises(ValueError, match="missing must be 'zero' or 'drop'"):
+        with pytest.raises(ValueError, match="missing must be 'zero', 'drop' or 'refuse', got"):
             fill_missing(np.eye(2), "mean")
 
 

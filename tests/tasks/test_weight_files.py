@@ -220,6 +220,7 @@ PICKLED = np.array([[{}]], dtype=object)
         ("w.txt", "0 " * 2**19, "line 1 has 1,048,576 characters or more"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:the text is not UTF-8")
 def test_a_bad_file_says_what_is_wrong(write, name, data, words):
     message = complaint(write(name, data))
     assert words in message
@@ -284,6 +285,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, name):
         complaint(path)
 
 
+@pytest.mark.filterwarnings("ignore:the text is not UTF-8")
 @pytest.mark.parametrize("name", SEEDS)
 @given(data=st.data())
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from localgrad.checks import in_our_arithmetic
 from localgrad.diagnostics.values import check_leading_axes, cosine, feedback_of, matrices_of, quotient, unit
 from localgrad.models.aligned import Mode
 from localgrad.models.linear import LinearRNN
@@ -69,6 +70,7 @@ class _Reading(NamedTuple):
     teacher: Mode
 
 
+@in_our_arithmetic
 def alignment(student: LinearRNN, teacher: LinearRNN, feedback: Any = None) -> Alignment:
     r"""How far a student has aligned with a teacher's modes: input with output, recurrent weights, and feedback.
 
@@ -112,6 +114,7 @@ def alignment(student: LinearRNN, teacher: LinearRNN, feedback: Any = None) -> A
     )
 
 
+@in_our_arithmetic
 def effective_modes(student: LinearRNN, teacher: LinearRNN, feedback: Any = None) -> EffectiveModes:
     r"""The modes of a student along its axes `p_k` (see `alignment`), ready for the mode equations.
 

@@ -21,6 +21,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from localgrad.checks import check_kind, in_our_arithmetic
 from localgrad.diagnostics.values import cosine
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.compiled import in_compiled_form
@@ -56,6 +57,7 @@ class UpdateComparison(NamedTuple):
     B: Agreement
 
 
+@in_our_arithmetic
 def compare_updates(
     rules: Sequence[Rule],
     networks: LinearRNN,
@@ -120,10 +122,9 @@ def _agreement(update: np.ndarray, gradient: np.ndarray) -> Agreement:
 
 
 def _check_batch(rules: Any, networks: Any) -> None:
-    if isinstance(rules, Rule) or not all(isinstance(rule, Rule) for rule in rules) or not len(rules):
+    if not isinstance(rules, Sequence) or not rules or not all(isinstance(rule, Rule) for rule in rules):
         raise ValueError("rules must be a sequence of at least one Rule, for example [BPTT(), EProp()]")
-    if not isinstance(networks, LinearRNN):
-        raise ValueError(f"networks is a {type(networks).__name__}, not a LinearRNN; stack their A, W and B")
+    check_kind("batch of networks", networks, LinearRNN, "stack their A, W and B")
     shapes = [x.shape[:-2] for x in networks.matrices]
     if len(set(shapes)) > 1:
         raise ValueError(f"A, W and B of the networks have leading axes {shapes}; they must be the same for all three")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from localgrad.checks import in_our_arithmetic, in_words, is_real
 from localgrad.diagnostics.values import check_leading_axes, feedback_of, matrices_of, quotient
 from localgrad.models.linear import LinearRNN
 
@@ -46,6 +47,7 @@ class SingularSpectrum(NamedTuple):
     B: ChangeSpectrum
 
 
+@in_our_arithmetic
 def singular_spectrum(
     initial: LinearRNN, final: LinearRNN, *, feedback: Any = None, tolerance: float = 1e-6
 ) -> SingularSpectrum:
@@ -75,8 +77,8 @@ def singular_spectrum(
     >>> int(found.B.rank), float(found.B.outside_feedback)
     (1, 0.0)
     """
-    if not 0 <= tolerance < 1:
-        raise ValueError(f"tolerance = {tolerance!r} must lie in [0, 1), for example 1e-6")
+    if not is_real(tolerance) or not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance = {in_words(tolerance)} must lie in [0, 1), for example 1e-6")
     A, W_0, B_0 = matrices_of(initial, "initial network")
     _, W_K, B_K = matrices_of(final, "final network")
     if initial.sizes != final.sizes:

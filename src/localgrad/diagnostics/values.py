@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from localgrad.checks import check_kind, in_words
 from localgrad.models.linear import LinearRNN
+from localgrad.rules.numbers import as_numbers, is_absent
 
 
 def matrices_of(network: Any, who: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`(A, W, B)` as finite float64 arrays; `ValueError` naming `who` otherwise."""
-    if not isinstance(network, LinearRNN):
-        raise ValueError(f"the {who} is a {type(network).__name__}, not a LinearRNN; use LinearRNN(A, W, B)")
+    check_kind(who, network, LinearRNN, "use LinearRNN(A, W, B)")
     A, W, B = (_finite(x, f"the {who}'s {letter}") for letter, x in zip("AWB", network.matrices, strict=True))
     return A, W, B
 
@@ -40,7 +41,10 @@ def check_leading_axes(**arrays: np.ndarray | None) -> None:
 
 
 def _finite(value: Any, name: str) -> np.ndarray:
-    values = np.asarray(value, dtype=np.float64)
+    number = as_numbers(value, name)
+    if is_absent(number):
+        raise ValueError(f"{name} is {in_words(value)}; give an array of numbers")
+    values = np.asarray(number, dtype=np.float64)
     if not np.all(np.isfinite(values)):
         raise ValueError(f"{name} has an entry that is not finite; give finite numbers")
     return values

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from localgrad.checks import check_kind, check_positive, in_our_arithmetic
+from localgrad.checks import check_kind, check_positive, in_our_arithmetic, in_words, is_real
 from localgrad.learning.curve import LearningCurve
 from localgrad.learning.integration import Scales, Settings, integrate_all, of_seed
 from localgrad.learning.layers import check_layers, integrate_layers, radius_of, silent_loss_of
@@ -29,6 +29,7 @@ from localgrad.models.linear import LinearRNN, spectral_radius
 from localgrad.outcomes import CONVERGED_LOSS, Outcome
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import LinearTask, as_task
+from localgrad.tasks.task_arguments import numbers
 from localgrad.updates.exact import silent_loss
 from localgrad.updates.existence import check_update
 from localgrad.updates.horizon import Horizon, Loss
@@ -86,14 +87,18 @@ def learn(
     """
     how = as_method(method)
     check_positive("duration", duration)
-    if not 0 <= tolerance < 1:
-        raise ValueError(f"tolerance must lie in [0, 1), relative to a silent student's loss; got {tolerance!r}")
+    if not is_real(tolerance) or not 0 <= tolerance < 1:
+        raise ValueError(
+            f"tolerance must lie in [0, 1), relative to a silent student's loss; got {in_words(tolerance)}"
+        )
     over, times = Horizon.of(horizon, loss), _snapshot_times(save_at, duration)
     problem = {"over": over, "method": how, "duration": float(duration), "tolerance": float(tolerance)}
     if isinstance(student, DiagonalSSM):
         return _learn_layers(rule, student, task, times, poles, problem)
-    if poles != "direct":
-        raise ValueError(f"poles={poles!r} is for a DiagonalSSM; the poles of a network are its W's eigenvalues")
+    if not isinstance(poles, str) or poles != "direct":
+        raise ValueError(
+            f"poles={in_words(poles)} is for a DiagonalSSM; the poles of a network are its W's eigenvalues"
+        )
     students, given = _as_batch(student), as_task(task)
     _check_networks(rule, students, given, over)
     silent = silent_loss(given, over)
@@ -169,7 +174,7 @@ def _as_curve(rule: Rule, student: Any, task: Any, times: np.ndarray, run: Any, 
 def _snapshot_times(save_at: Any, duration: float) -> np.ndarray:
     if save_at is None:
         return np.r_[0.0, np.geomspace(10.0**-_DECADES * duration, duration, _SNAPSHOTS_PER_DECADE * _DECADES + 1)]
-    times = np.asarray(save_at, dtype=np.float64)
+    times = numbers(save_at, "save_at")
     inside = times.ndim == 1 and times.size > 0 and np.all((times >= 0) & (times <= duration))
     if not inside or not np.all(np.diff(times) > 0):
         raise ValueError(f"save_at must be one or more increasing learning times from 0 to the duration {duration:g}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from localgrad.checks import check_count, check_positive
+from localgrad.checks import check_choice, check_count, check_positive, in_words
 
 Solver = Literal["stabilized", "explicit", "implicit"]
 _SOLVERS = ("stabilized", "explicit", "implicit")
@@ -35,8 +35,7 @@ class Flow:
     max_steps: int = 4096
 
     def __post_init__(self) -> None:
-        if self.solver not in _SOLVERS:
-            raise ValueError(f"solver must be one of {', '.join(map(repr, _SOLVERS))}; got {self.solver!r}")
+        check_choice("solver", self.solver, _SOLVERS)
         check_positive("rtol", self.rtol)
         check_positive("atol", self.atol)
         check_count("max_steps", self.max_steps, 10**6)
@@ -68,4 +67,4 @@ def as_method(value: Any) -> Flow | Steps:
     """The method that an argument names; `ValueError` with the remedy where it names none."""
     if isinstance(value, Flow | Steps):
         return value
-    raise ValueError(f"method must be a Flow or Steps, such as lg.Flow() or lg.Steps(0.01); got {value!r}")
+    raise ValueError(f"method must be a Flow or Steps, such as lg.Flow() or lg.Steps(0.01); got {in_words(value)}")

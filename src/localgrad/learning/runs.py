@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from localgrad.checks import check_kind
+from localgrad.checks import check_kind, check_path
 from localgrad.files import check_target, write_atomically
 from localgrad.learning.checkpoints import read_arrays
 from localgrad.learning.curve import LearningCurve
@@ -58,8 +58,7 @@ def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None
     """
     if not isinstance(run, LearningCurve | TrainingRun):
         raise ValueError(f"the run is a {type(run).__name__}; give what lg.learn or lg.train returned")
-    if not isinstance(path, str | os.PathLike):
-        raise ValueError(f"the path is a {type(path).__name__}; give the name of a file that ends in .npz")
+    check_path("the path of a run", path)
     task = run.task
     if isinstance(run.initial, DiagonalSSM) or isinstance(task, DiagonalSSM):
         raise ValueError(
@@ -92,8 +91,7 @@ def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None) -> Learn
     ...     str(lg.load_run(f"{folder}/run.npz").outcome)
     'converged'
     """
-    if not isinstance(path, str | os.PathLike):
-        raise ValueError(f"the path is a {type(path).__name__}; give the name of a file")
+    check_path("the path of a run", path)
     try:
         arrays = read_arrays(Path(path))
         words = _description(arrays)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from localgrad.checks import check_count, in_our_arithmetic
+from localgrad.checks import check_count, check_flag, check_path, check_positive, in_our_arithmetic
 from localgrad.files import only_writer
 from localgrad.learning.checkpoints import check_room, restore_checkpoint, write_checkpoint
 from localgrad.learning.result import TrainingRun
@@ -80,10 +80,13 @@ def train(
     'CONVERGED'
     """
     for name, count in (("num_steps", num_steps), ("checkpoint_every", checkpoint_every), ("save_every", save_every)):
-        if count is not None:
+        if count is not None or name != "save_every":
             check_count(name, count)
-    if target_loss is not None and not 0 < target_loss < np.inf:
-        raise ValueError(f"target_loss must be a positive finite number, or None; got {target_loss!r}")
+    if target_loss is not None:
+        check_positive("target_loss", target_loss)
+    if checkpoint is not None:
+        check_path("checkpoint", checkpoint)
+    check_flag("progress", progress)
     trainer = Trainer(
         rule, task, learning_rate=learning_rate, batch_size=batch_size, horizon=horizon, loss=loss, method=method
     )

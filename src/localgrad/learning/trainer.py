@@ -25,7 +25,15 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from localgrad.checks import check_count, check_finite, check_kind, check_positive, in_our_arithmetic
+from localgrad.checks import (
+    check_choice,
+    check_count,
+    check_finite,
+    check_kind,
+    check_memory,
+    check_positive,
+    in_our_arithmetic,
+)
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import DIVERGED_LOSS
 from localgrad.rules.compiled import with_arrays
@@ -104,12 +112,12 @@ class Trainer(eqx.Module):
         check_count("batch_size", batch_size)
         check_count("horizon", horizon)
         check_positive("learning_rate", learning_rate)
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
+        check_choice("method", method, METHODS)
         # A decay that is a Python number would else be compiled in.
         self.rule, self.task, self.learning_rate = with_arrays(rule), task, jnp.asarray(learning_rate, float)
         self.batch_size, self.horizon, self.loss, self.method = int(batch_size), int(horizon), loss, method
         self.silent_loss = silent_loss(task, Horizon.of(horizon, loss))
+        _check_batch_size(task, batch_size, horizon, method)
         if method == "online":
             check_online(rule, task, horizon)
 
@@ -120,6 +128,7 @@ class Trainer(eqx.Module):
         jax.eval_shape(lambda s: exact_update(self.rule, s, self.task, Horizon.of(self.horizon, self.loss)), student)
         check_finite("student", student)
         check_finite("rule", self.rule)
+        student = in_one_precision(student)
         state = jax.tree.map(lambda x: jnp.asarray(x, student.W.dtype), self.rule.state)
         return TrainingState(student, jnp.array(0, jnp.int32), jnp.array(-1, jnp.int32), state)
 
@@ -164,6 +173,20 @@ class Trainer(eqx.Module):
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check_batch_size(task: LinearTask, batch_size: int, horizon: int, method: str) -> None:
+    """`ValueError` where the noise of a batch, as random bits and as numbers, does not fit into memory."""
+    steps = 1 if method == "online" else horizon
+    remedy = "give a smaller batch_size" if steps == 1 else "give a smaller batch_size or horizon, or method='online'"
+    numbers = 2 * batch_size * steps * task.num_noises * task.noise.dtype.itemsize
+    check_memory(f"{batch_size:,} sequences of {horizon:,} steps", numbers, remedy)
+
+
+def in_one_precision(student: LinearRNN) -> LinearRNN:
+    """The student with all its weights in the widest precision of any, as a step makes them."""
+    dtype = jnp.result_type(*student.matrices)
+    return jax.tree.map(lambda x: x if x.dtype == dtype else jnp.asarray(x, dtype), student)
 
 
 def _in_precision_of(student: LinearRNN, trees: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from localgrad.checks import check_finite, check_kind, check_memory, in_our_arithmetic
-from localgrad.learning.trainer import Trainer, TrainingState
+from localgrad.learning.trainer import Trainer, TrainingState, in_one_precision
 from localgrad.models.linear import LinearRNN, as_keys
 from localgrad.rules.rule import Rule
 from localgrad.updates.exact import exact_loss
@@ -38,6 +38,7 @@ class RunningTraining:
 
     def __init__(self, trainer: Trainer, student: LinearRNN, key: PRNGKeyArray, num_steps: int, save_every: int | None):
         _check_batch(trainer, student)
+        student = in_one_precision(student)
         _check_key(key)
         _check_size(student, num_steps, save_every)
         self.trainer, self.initial, self.key, self.save_every = trainer, student, key, save_every

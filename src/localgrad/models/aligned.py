@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from localgrad.checks import check_count, warn_if_cut
+from localgrad.checks import check_count, check_kind, in_our_arithmetic, in_words, warn_if_cut
 from localgrad.models.linear import LinearRNN, as_float_array, as_keys
 
 
@@ -44,6 +44,7 @@ class Frames(NamedTuple):
     V: Any
 
 
+@in_our_arithmetic
 def random_frames(output: int, hidden: int, input: int, *, key: PRNGKeyArray) -> Frames:
     """Frames drawn uniformly (Haar measure) from the orthogonal groups of the three sizes.
 
@@ -60,6 +61,7 @@ def random_frames(output: int, hidden: int, input: int, *, key: PRNGKeyArray) ->
     return Frames(*(jax.random.orthogonal(k, n) for k, n in zip(keys, (output, hidden, input), strict=True)))
 
 
+@in_our_arithmetic
 def aligned_network(modes: Mode, frames: Frames | None = None) -> LinearRNN:
     r"""The network whose modes, in the given frames, are the given ones.
 
@@ -80,7 +82,7 @@ def aligned_network(modes: Mode, frames: Frames | None = None) -> LinearRNN:
     """
     a, b, w = _checked_modes(modes)
     frames = Frames(*3 * (jnp.eye(a.shape[-1], dtype=a.dtype),)) if frames is None else frames
-    U, P, V = frames
+    U, P, V = check_frames(frames)
     return LinearRNN(_in_frames(U, a, P), _in_frames(P, w, P), _in_frames(P, b, V))
 
 
@@ -97,6 +99,22 @@ def _checked_modes(modes: Any) -> tuple[Array, Array, Array]:
     return a, b, w
 
 
+def check_frames(frames: Any) -> Frames:
+    """Frames as arrays; `ValueError` for what is no triple of square matrices."""
+    if not isinstance(frames, tuple | list) or len(frames) != 3:
+        raise ValueError(f"the frames are {in_words(frames)}; give localgrad.Frames of three matrices U, P and V")
+    found = Frames(*(_as_frame(x, f"the frame {name}") for x, name in zip(frames, "UPV", strict=True)))
+    return found
+
+
+def _as_frame(value: Any, what: str) -> Any:
+    array = value if isinstance(value, np.ndarray) and value.dtype.kind == "f" else as_float_array(value, what)
+    if isinstance(array, np.ma.MaskedArray) or array.ndim < 2 or array.shape[-1] != array.shape[-2] or not array.size:
+        raise ValueError(f"{what} is {in_words(value)}; give a square matrix with orthogonal columns")
+    return array
+
+
+@in_our_arithmetic
 def align_matrix(diagonal: Any, frames: Frames) -> Float[Array, "output hidden"]:
     """`U R̄ Pᵀ`: a readout or feedback matrix with the given diagonal in the given frames."""
     warn_if_cut("the diagonal", diagonal)
@@ -113,6 +131,7 @@ def _in_frames(left: Array, diagonal: Array, right: Array) -> Array:
     return (left[..., :count] * diagonal[..., None, :]) @ right[..., :count].mT
 
 
+@in_our_arithmetic
 def project_modes(network: LinearRNN, frames: Frames) -> Mode:
     """The modes of an aligned network: the diagonals of `UᵀAP`, `PᵀBV`, `PᵀWP`, each of shape `"modes"`.
 
@@ -127,7 +146,13 @@ def project_modes(network: LinearRNN, frames: Frames) -> Mode:
     >>> project_modes(aligned_network(Mode([2.0, 1.0], [1.0, 1.0], [0.5, 0.25]), frames), frames).w.round(6).tolist()
     [0.5, 0.25]
     """
-    U, P, V = frames
+    check_kind("network", network, LinearRNN, "use LinearRNN(A, W, B)")
+    U, P, V = check_frames(frames)
+    sizes = U.shape[-1], P.shape[-1], V.shape[-1]
+    if sizes != network.sizes:
+        raise ValueError(
+            f"the frames have sizes {sizes} (output, hidden, input), but the network {network.sizes}; they must agree"
+        )
     count = min(U.shape[-1], P.shape[-1], V.shape[-1])
     rotated = (U.mT @ network.A @ P, P.mT @ network.B @ V, P.mT @ network.W @ P)
     return Mode(*(jnp.diagonal(x, axis1=-2, axis2=-1)[..., :count] for x in rotated))

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex
 
-from localgrad.checks import warn_if_cut
+from localgrad.checks import check_kind, in_our_arithmetic, warn_if_cut
 from localgrad.models.linear import LinearRNN, as_float_array
 
 # Beyond this condition number of the eigenvectors, half the digits are lost where they are taken out.
@@ -53,6 +53,7 @@ class DiagonalSSM(eqx.Module):
     poles: Complex[Array, " hidden"]
     B: Complex[Array, "hidden input"]
 
+    @in_our_arithmetic
     def __init__(self, C: Any, poles: Any, B: Any):
         warn_if_cut("an array of the layer", C, poles, B)
         self.C, self.poles, self.B = (
@@ -78,6 +79,7 @@ class DiagonalSSM(eqx.Module):
         return output, hidden, self.B.shape[-1]
 
 
+@in_our_arithmetic
 def real_blocks(layer: DiagonalSSM) -> LinearRNN:
     r"""The same layer as a network of twice as many real units: first all `Re h`, then all `Im h`.
 
@@ -90,6 +92,7 @@ def real_blocks(layer: DiagonalSSM) -> LinearRNN:
     >>> real_blocks(DiagonalSSM([[1.0]], [0.5j], [[1.0]])).W.tolist()
     [[0.0, -0.5], [0.5, 0.0]]
     """
+    check_kind("layer", layer, DiagonalSSM, "use DiagonalSSM(C, poles, B)")
     C, poles, B = layer.arrays
     A = jnp.concatenate([C.real, -C.imag], axis=-1)
     return LinearRNN(A, block_matrix(poles), jnp.concatenate([B.real, B.imag], axis=-2))
@@ -117,6 +120,7 @@ def from_blocks(update: LinearRNN) -> DiagonalSSM:
     )  # fmt: skip
 
 
+@in_our_arithmetic
 def diagonalized(network: LinearRNN) -> DiagonalSSM:
     r"""The layer that responds to inputs as a network does: its eigenvalues as poles.
 
@@ -135,6 +139,7 @@ def diagonalized(network: LinearRNN) -> DiagonalSSM:
     >>> np.round(layer.poles, 12).tolist()
     [0.5j]
     """
+    check_kind("network", network, LinearRNN, "use LinearRNN(A, W, B)")
     if network.W.ndim != 2:
         raise ValueError(f"the network is a batch, with W of shape {network.W.shape}; diagonalise one at a time")
     A, W, B = (np.asarray(x, np.float64) for x in network.matrices)

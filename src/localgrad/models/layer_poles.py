@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from localgrad.checks import check_choice
 from localgrad.models.diagonal import DiagonalSSM
 from localgrad.models.poles import LRU, TANH, Poles
 
@@ -80,8 +81,7 @@ def find_layer_poles(poles: Any) -> LayerPoles:
     >>> find_layer_poles("lru").key
     'lru'
     """
-    if not isinstance(poles, str) or poles not in LAYER_POLES:
-        raise ValueError(f"poles must be one of {', '.join(map(repr, LAYER_POLES))} for a layer, got {poles!r}")
+    check_choice("poles of a layer", poles, LAYER_POLES)
     return LAYER_POLES[poles]
 
 

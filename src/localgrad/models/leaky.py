@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from localgrad.checks import in_words
 from localgrad.models.linear import LinearRNN, as_float_array
 
 
@@ -75,7 +76,7 @@ class LeakyRNN(eqx.Module):
             raise ValueError(f"leak has shape {self.leak.shape}; give one number, or one for each of {hidden} units")
         known = not isinstance(self.leak, jax.core.Tracer)
         if known and not np.all((np.asarray(self.leak) > 0) & (np.asarray(self.leak) <= 1)):
-            raise ValueError(f"leak must lie in (0, 1], got {leak!r}; a unit with leak 0 hears nothing")
+            raise ValueError(f"leak must lie in (0, 1], got {in_words(leak)}; a unit with leak 0 hears nothing")
 
     def linear_form(self) -> LinearForm:
         """The network `(A, (1 − α) I + αW, αB)`, with `J₀ = 1 − α`."""

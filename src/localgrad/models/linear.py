@@ -6,6 +6,7 @@ A network `h_{t+1} = W h_t + B x_t`, `y_{t+1} = A h_{t+1}`, `h_0 = 0`, driven by
 Everything here is a pytree of arrays: batches are leading axes, made by `jax.vmap`.
 """
 
+import math
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from localgrad.checks import check_count, warn_if_cut
-from localgrad.rules.numbers import as_numbers
+from localgrad.checks import check_count, check_kind, check_memory, in_our_arithmetic, in_words, warn_if_cut
+from localgrad.rules.numbers import as_numbers, is_absent
+
+_LARGEST_WEIGHT = float(np.finfo(np.float32).max)
 
 # Numbers that a network or a response may hold, 16 GiB in float64.
 _LARGEST_SIZE = 2**31
@@ -95,6 +98,7 @@ def _check_shapes(A: tuple[int, ...], W: tuple[int, ...], B: tuple[int, ...]) ->
         )
 
 
+@in_our_arithmetic
 def markov_parameters(network: LinearRNN, num_lags: int) -> Float[Array, "lags output input"]:
     """The impulse response `A W^j B` for lags `j = 0 … num_lags − 1`.
 
@@ -110,17 +114,20 @@ def markov_parameters(network: LinearRNN, num_lags: int) -> Float[Array, "lags o
     [2.0, 1.0, 0.5]
     """
 
+    check_kind("network", network, LinearRNN, "use LinearRNN(A, W, B)")
     check_count("num_lags", num_lags)
     output, _, input = network.sizes
-    if num_lags * output * input > _LARGEST_SIZE:
-        raise ValueError(f"{num_lags} lags of {output} × {input} numbers do not fit into memory; ask for fewer lags")
+    numbers = num_lags * output * input * math.prod(network.W.shape[:-2])
+    check_memory(f"{num_lags:,} lags", numbers * network.W.dtype.itemsize, "ask for fewer lags")
 
     def next_lag(columns: Array, _: None) -> tuple[Array, Array]:
         return network.W @ columns, network.A @ columns
 
-    return jax.lax.scan(next_lag, network.B, None, length=num_lags)[1]
+    start = network.B.astype(jnp.result_type(network.W, network.B))
+    return jax.lax.scan(next_lag, start, None, length=num_lags)[1]
 
 
+@in_our_arithmetic
 def conserved_quantity(network: LinearRNN) -> Float[Array, "hidden hidden"]:
     r"""`Q = AᵀA − BBᵀ + WᵀW − WWᵀ`, which BPTT's learning flow keeps; of a mode, `a² − b²`.
 
@@ -136,6 +143,7 @@ def conserved_quantity(network: LinearRNN) -> Float[Array, "hidden hidden"]:
     >>> conserved_quantity(LinearRNN([[2.0]], [[0.5]], [[1.0]])).tolist()
     [[3.0]]
     """
+    check_kind("network", network, LinearRNN, "use LinearRNN(A, W, B)")
     A, W, B = network.matrices
     return A.mT @ A - B @ B.mT + W.mT @ W - W @ W.mT
 
@@ -159,6 +167,7 @@ def spectral_radius(W: Any) -> float:
     return float(np.abs(np.linalg.eigvals(values)).max())
 
 
+@in_our_arithmetic
 def random_network(
     output: int,
     hidden: int,
@@ -193,7 +202,7 @@ def random_network(
         raise ValueError(
             f"a network of {output} × {hidden} × {input} units does not fit into memory; give smaller sizes"
         )
-    _check_scales(scale, spectral_radius)
+    scale, spectral_radius = _checked_scales(scale, spectral_radius)
     keys = as_keys(key)
     draw = partial(_draw, (output, hidden, input), scale, spectral_radius)
     for _ in range(keys.ndim):
@@ -211,20 +220,24 @@ def as_keys(key: Any) -> PRNGKeyArray:
             return jax.random.wrap_key_data(jnp.asarray(key))
         except (TypeError, ValueError):
             pass
-    raise ValueError(f"key must be a JAX random key, such as jax.random.key(0); got {str(key)[:40]}")
+    raise ValueError(f"key must be a JAX random key, such as jax.random.key(0); got {in_words(key)}")
 
 
-def _check_scales(scale: Any, spectral_radius: Any) -> None:
+def _checked_scales(scale: Any, spectral_radius: Any) -> tuple[Any, Any]:
+    """Both in floating point, `None` and tracers as they are."""
     for name, value in (("scale", scale), ("spectral_radius", spectral_radius)):
         if isinstance(value, jax.core.Tracer) or (name == "spectral_radius" and value is None):
             continue
         number = as_numbers(value, name)
-        if np.ndim(number) != 0 or number is None or not np.isfinite(float(number)):
-            raise ValueError(f"{name} must be one finite number, got {value!r}")
+        if is_absent(number) or np.ndim(number) != 0 or not abs(number) <= _LARGEST_WEIGHT:
+            raise ValueError(
+                f"{name} must be one finite number, got {in_words(value)}; give at most {_LARGEST_WEIGHT:.2g}"
+            )
         if name == "spectral_radius" and number < 0:
             raise ValueError(f"spectral_radius must not be negative, got {value}")
     if not isinstance(scale, jax.core.Tracer) and scale == 0 and spectral_radius is not None:
         raise ValueError("scale is 0, so W has no spectral radius to change; leave spectral_radius out")
+    return tuple(float(x) if isinstance(x, int) else x for x in (scale, spectral_radius))  # type: ignore[return-value]
 
 
 def _draw(sizes: tuple[int, int, int], scale: Any, spectral_radius: Any, key: PRNGKeyArray) -> LinearRNN:

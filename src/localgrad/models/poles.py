@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from localgrad.checks import check_choice
+
 
 @dataclass(frozen=True)
 class Poles:
@@ -84,6 +86,5 @@ def find_poles(poles: Any) -> Poles:
     """
     if isinstance(poles, Poles):
         return poles
-    if not isinstance(poles, str) or poles not in POLES:
-        raise ValueError(f"poles must be one of {', '.join(map(repr, POLES))}, got {poles!r}")
+    check_choice("poles", poles, POLES)
     return POLES[poles]

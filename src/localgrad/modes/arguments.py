@@ -11,17 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from localgrad.checks import in_words
 from localgrad.models.aligned import Mode
-from localgrad.rules.numbers import as_numbers
+from localgrad.rules.numbers import as_numbers, is_absent
 from localgrad.rules.rule import Rule
 
 
 def as_rule(rule: Any) -> Rule:
     """The rule with its numbers as floating-point ones; `ValueError` for what is no rule, or learns."""
     if not isinstance(rule, Rule):
-        raise ValueError(
-            f"the rule is a {type(rule).__name__}, not a localgrad.Rule; the order is rule, student, teacher"
-        )
+        raise ValueError(f"the rule is {in_words(rule)}, not a localgrad.Rule; the order is rule, student, teacher")
     if rule.learns:
         term = next(type(term).__name__ for term in rule.feedback.terms if term.learns)
         raise ValueError(
@@ -45,14 +44,14 @@ def as_single_rule(rule: Any) -> Rule:
 def as_mode(value: Any, owner: str) -> Mode:
     """Three numbers as a `Mode`; a tuple or list will do. `owner` names it in errors."""
     if not isinstance(value, Sequence) or isinstance(value, str | bytes) or len(value) != 3:
-        raise ValueError(f"the {owner} is {_short(value)}; give a localgrad.Mode of the three numbers a, b, w")
+        raise ValueError(f"the {owner} is {in_words(value)}; give a localgrad.Mode of the three numbers a, b, w")
     return Mode(*(as_float(x, f"{owner} {letter}") for letter, x in zip("abw", value, strict=True)))
 
 
 def as_float(value: Any, what: str) -> Any:
     """A real number, array or symbol in floating point; `ValueError` naming `what` for anything else."""
-    if value is None:
-        raise ValueError(f"{what} is None; give a number or an array of numbers")
+    if is_absent(value):
+        raise ValueError(f"{what} is {in_words(value)}; give a number or an array of numbers")
     return _widened(as_numbers(value, what))
 
 
@@ -68,14 +67,14 @@ def check_positive(**values: Any) -> None:
     """`ValueError` unless each is one positive, finite number."""
     for name, value in values.items():
         if not 0 < as_scalar(value, name) < np.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+            raise ValueError(f"{name} must be positive and finite, got {in_words(value)}")
 
 
 def check_count(value: Any, name: str) -> int:
     """A whole number of at least 1, as an `int`."""
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not is_number or not 1 <= value < np.inf or value != int(value):
-        raise ValueError(f"{name} must be a whole number of at least 1, got {_short(value)}")
+        raise ValueError(f"{name} must be a whole number of at least 1, got {in_words(value)}")
     return int(value)
 
 
@@ -102,12 +101,3 @@ def _widened(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f":
         return value.astype(np.promote_types(value.dtype, np.float64), copy=False)
     return value
-
-
-def _short(value: Any) -> str:
-    text = (
-        repr(value).splitlines()[0]
-        if isinstance(value, str | int | float | tuple | list)
-        else f"a {type(value).__name__}"
-    )
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from localgrad.checks import check_memory
+from localgrad.checks import check_memory, check_path, check_seed, in_our_arithmetic, in_words
 from localgrad.files import build_folder
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles, find_poles
@@ -44,6 +44,7 @@ _ABOUT = {
 }
 
 
+@in_our_arithmetic
 def basins(
     rule: Rule,
     teacher: Mode,
@@ -82,6 +83,10 @@ def basins(
     [[1, 0], [1, 1]]
     """
     rule, teacher, poles = as_rule(rule), as_mode(teacher, "teacher"), find_poles(poles)
+    if store is not None:
+        check_path("store", store)
+    if progress is not None and (isinstance(progress, type) or not callable(progress)):
+        raise ValueError(f"progress must be a function of a number of trajectories, got {in_words(progress)}")
     axes = {name: np.asarray(as_float(x, f"axis {name}"), dtype=float) for name, x in (("a", a), ("b", b), ("w", w))}
     for name, axis in axes.items():
         if axis.ndim > 1 or axis.size == 0:
@@ -118,6 +123,7 @@ def basins(
     return _described(found.assign_coords(fixed), attributes)
 
 
+@in_our_arithmetic
 def sample_basins(
     rule: Rule,
     teacher: Mode,
@@ -148,6 +154,7 @@ def sample_basins(
     """
     num_starts = check_count(num_starts, "num_starts")
     check_memory(f"{num_starts:,} starts", num_starts * 200, "give fewer")
+    check_seed("seed", seed)
     rng = np.random.default_rng(seed)
     corners = zip("abw", as_mode(low, "low"), as_mode(high, "high"), strict=True)
     start = Mode(*(rng.uniform(as_scalar(x, f"low {k}"), as_scalar(y, f"high {k}"), num_starts) for k, x, y in corners))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from localgrad.checks import check_memory
+from localgrad.checks import check_memory, in_our_arithmetic
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles, find_poles
 from localgrad.modes.arguments import as_mode, as_scalar, as_single_rule, check_count, check_positive
@@ -59,6 +59,7 @@ class Boundary:
         return "\n".join([*lines, *(["  ..."] if len(self) > 6 else [])])
 
 
+@in_our_arithmetic
 def boundary(
     rule: Rule,
     start: Mode,

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from localgrad.checks import in_our_arithmetic
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles, find_poles
 from localgrad.modes.domain import check_modes, check_pair, results_inside
@@ -84,6 +85,7 @@ def field(rule: Rule | LinearRule, student: Mode, teacher: Mode, poles: Poles = 
     )
 
 
+@in_our_arithmetic
 def mode_update(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Poles = "direct") -> Mode:
     r"""The expected update `(Δa, Δb, ρ(w) Δw)` of a mode; as the learning rate `η → 0`, its learning is `θ̇ = −` this.
 
@@ -118,6 +120,7 @@ def mode_update(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Poles 
     return Mode(*results_inside("the update", rule, student, teacher, update, poles))
 
 
+@in_our_arithmetic
 def mode_loss(student: Mode, teacher: Mode) -> Any:
     r"""`L = ½ Σ_j (a b w^j − a* b* w*^j)²`, half the mean squared error of a mode.
 
@@ -149,6 +152,7 @@ def loss(student: Mode, teacher: Mode) -> Any:
     return (gain * gain / own + mixed + timing) / 2
 
 
+@in_our_arithmetic
 def mode_jacobian(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Poles = "direct") -> Any:
     r"""The Jacobian of a mode's learning flow, `dθ/dk` = minus `mode_update`; rows and columns `(a, b, w)`.
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from localgrad.checks import check_memory
+from localgrad.checks import check_memory, check_seed, in_our_arithmetic
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles, find_poles
 from localgrad.modes import oscillating
@@ -70,6 +70,7 @@ class FixedPointManifold:
         b = "0" if self.name == "silent" else f"c(1−w²)/({self.zero:.4g}(1−w w*))"
         return f"({self.zero:.4g}, {b}, w)"
 
+    @in_our_arithmetic
     def at(self, t: Any) -> Mode:
         """The points at parameter values `t`; broadcasts."""
         if self.name == "optimal":
@@ -85,6 +86,7 @@ class FixedPointManifold:
             return oscillating.loss(*oscillating.checked_pair(self.at(t), self.teacher))
         return loss(self.at(t), self.teacher)
 
+    @in_our_arithmetic
     def distance(self, student: Mode) -> Any:
         """How far a mode is from the curve's point with the same parameter (`s = a`, or `w`); infinite at `s = 0`."""
         t = student.a if self.parameter == "s" else student.w
@@ -93,6 +95,7 @@ class FixedPointManifold:
         return np.where((self.parameter == "s") & (t == 0), np.inf, np.sum(gaps, axis=0))
 
 
+@in_our_arithmetic
 def fixed_points(rule: Rule, teacher: Mode, *, poles: str | Poles = "direct") -> tuple[FixedPointManifold, ...]:
     """All fixed points of a mode: the optimal manifold first, then those where feedback vanishes.
 
@@ -180,6 +183,7 @@ class RootSearch:
         return int(np.sum(self.labels == label))
 
 
+@in_our_arithmetic
 def search_fixed_points(
     rule: Rule, teacher: Mode, *, num_starts: int = 1000, seed: int = 0, tolerance: float = 1e-6
 ) -> RootSearch:
@@ -205,6 +209,7 @@ def search_fixed_points(
     """
     rule, teacher, num_starts = as_single_rule(rule), _scalar_teacher(teacher), check_count(num_starts, "num_starts")
     check_positive(tolerance=tolerance)
+    check_seed("seed", seed)
     check_memory(f"{num_starts:,} starts", num_starts * 2000, "give fewer")
     known = [FixedPointManifold("optimal", teacher)] if rule.affine is None else fixed_points(rule, teacher)
     rng = np.random.default_rng(seed)

@@ -5,12 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from localgrad.models.aligned import Frames, align_matrix
+from localgrad.checks import check_kind, in_our_arithmetic
+from localgrad.models.aligned import Frames, align_matrix, check_frames
 from localgrad.modes.arguments import is_traced
 from localgrad.rules.parts import Feedback
 from localgrad.rules.rule import Rule
 
 
+@in_our_arithmetic
 def align_rule(rule: Rule, frames: Frames) -> Rule:
     """The network rule whose mode rule is `rule`: a fixed feedback `â` becomes the matrix `U diag(â) Pᵀ`.
 
@@ -29,6 +31,8 @@ def align_rule(rule: Rule, frames: Frames) -> Rule:
     >>> align_rule(RFLO(2.0, 0.5), Frames(np.eye(1), np.eye(2), np.eye(1))).feedback.fixed.tolist()
     [[2.0, 0.0]]
     """
+    check_kind("rule", rule, Rule, "the order is rule, frames")
+    check_frames(frames)
     for term in rule.terms:
         if not term.keeps_alignment:
             raise ValueError(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
+from localgrad.checks import in_our_arithmetic, in_words, is_real
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles
 from localgrad.modes.arguments import as_mode, as_scalar, as_single_rule
@@ -50,6 +51,7 @@ class SlowestPoint:
         return f"SlowestPoint(s = {self.s:.8g}{end}; rate {self.rate:.6g})"
 
 
+@in_our_arithmetic
 def slowest_point(
     rule: Rule,
     teacher: Mode,
@@ -82,8 +84,8 @@ def slowest_point(
         as_single_rule(rule),
         Mode(*(as_scalar(x, "the teacher's number") for x in as_mode(teacher, "teacher"))),
     )
-    if branch not in (1, -1):
-        raise ValueError(f"branch must be 1 (s > 0) or -1 (s < 0), got {branch!r}")
+    if not is_real(branch) or branch not in (1, -1):
+        raise ValueError(f"branch must be 1 (s > 0) or -1 (s < 0), got {in_words(branch)}")
     optimal_mode(teacher, 1.0)  # refuses a silent teacher
     root = float(np.sqrt(abs(teacher.a * teacher.b)))
     low = root * 1e-3 if s_min is None else as_scalar(s_min, "s_min")

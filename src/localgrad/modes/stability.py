@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
+from localgrad.checks import check_memory, in_our_arithmetic
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles, find_poles
 from localgrad.modes import oscillating
@@ -35,6 +36,7 @@ from localgrad.rules.rule import Rule
 _SMALLEST = 1e-290  # a size below which double precision has no room for relative accuracy
 
 
+@in_our_arithmetic
 def optimal_mode(teacher: Mode, s: Any) -> Mode:
     """The point `(s, c/s, w*)` of the optimal manifold, `c = a* b*`, where the loss is 0.
 
@@ -69,6 +71,7 @@ def _require(fine: np.ndarray, values: np.ndarray, name: str, complaint: str) ->
         raise ValueError(f"{name} = {values[~fine].flat[0]:g}: {complaint}")
 
 
+@in_our_arithmetic
 def spectrum(rule: Rule, teacher: Mode, s: Any, *, poles: str | Poles = "direct") -> np.ndarray:
     """Eigenvalues `(0, λ₊, λ₋)` of the learning flow on the optimal manifold, per unit of learning time.
 
@@ -133,6 +136,7 @@ def _lag_sums(z: Any, lags: int | None) -> tuple[Any, Any]:
     return total.real, z * total.imag / step
 
 
+@in_our_arithmetic
 def spectrum_at(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Poles = "direct") -> np.ndarray:
     """Eigenvalues of the learning flow's Jacobian at any point, by falling real part, per unit of learning time.
 
@@ -150,6 +154,7 @@ def spectrum_at(rule: Rule, student: Mode, teacher: Mode, *, poles: str | Poles 
     return np.take_along_axis(values, order, axis=-1)
 
 
+@in_our_arithmetic
 def convergence_rate(rule: Rule, teacher: Mode, s: Any, *, poles: str | Poles = "direct") -> np.ndarray:
     """`−Re λ₊(s)`: how fast learning approaches `(s, c/s, w*)`, per unit of learning time; negative if it leaves it.
 
@@ -165,6 +170,7 @@ def convergence_rate(rule: Rule, teacher: Mode, s: Any, *, poles: str | Poles = 
     return -unit * plus.real
 
 
+@in_our_arithmetic
 def critical_learning_rate(rule: Rule, teacher: Mode, s: Any, *, poles: str | Poles = "direct") -> np.ndarray:
     """The largest stable step `η`: `min −2 Re λ/|λ|²` over the non-zero eigenvalues; 0 where the flow is unstable.
 
@@ -185,6 +191,7 @@ def critical_learning_rate(rule: Rule, teacher: Mode, s: Any, *, poles: str | Po
         return np.where(stable, np.minimum(*limits) / unit, 0.0)
 
 
+@in_our_arithmetic
 def rate_crossings(
     rule: Rule,
     other: Rule,
@@ -214,6 +221,7 @@ def rate_crossings(
     """
     rule, other = as_rule(rule), as_rule(other)
     s_min, s_max, samples = as_scalar(s_min, "s_min"), as_scalar(s_max, "s_max"), check_count(samples, "samples")
+    check_memory(f"{samples:,} samples", samples * 400, "give fewer")
     if not (np.isfinite(s_min) and np.isfinite(s_max) and np.sign(s_min) * np.sign(s_max) > 0):
         raise ValueError(f"s_min = {s_min:g} and s_max = {s_max:g} must be finite, non-zero and of one sign")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from localgrad.checks import in_our_arithmetic
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import Poles, find_poles
 from localgrad.modes.arguments import (
@@ -97,6 +98,7 @@ def _in_short(mode: Mode) -> str:
     return "(" + ", ".join(f"{float(x):.4g}" for x in mode) + ")"
 
 
+@in_our_arithmetic
 def learn_mode(
     rule: Rule,
     initial: Mode,

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from localgrad.checks import in_our_arithmetic
 from localgrad.rules.final import Final
 from localgrad.rules.numbers import as_numbers
 from localgrad.rules.terms import Affine, ComplexFeedback, Summand, Term, checked_terms, parts_of, value_on_mode
@@ -80,8 +81,9 @@ class Feedback(Final, Summand, eqx.Module, final=True):
         return self.symmetric is None and self.fixed is not None and not self.terms
 
     @classmethod
+    @in_our_arithmetic
     def blend(cls, share: Any, fixed: Any) -> Feedback:
-        """`(1 − share) A + share · fixed`: from symmetric (`share = 0`) to fixed feedback (`share = 1`)."""
+        """`(1 − share) A + share · fixed`, from symmetric to fixed; `Rule.describe` calls `share · fixed` `R`."""
         fixed = as_numbers(fixed, "the fixed feedback")
         return cls(symmetric=1 - share, fixed=share * fixed)
 
@@ -184,12 +186,8 @@ class Propagator(Final, Summand, eqx.Module, final=True):
     @property
     def affine(self) -> Affine | None:
         """`(μ₀, μ₁)` where a mode's propagator is `μ₀ + μ₁ w`, else `None`."""
-        slope = _sum_of_terms((self.full, 1), (self.diagonal, 1)) if self._has_slope else None
+        slope = _added([self.full, self.diagonal])
         return _affine(self.decay, slope, self.terms)
-
-    @property
-    def _has_slope(self) -> bool:
-        return self.full is not None or self.diagonal is not None
 
     @property
     def is_jacobian(self) -> bool:
@@ -210,6 +208,7 @@ class Propagator(Final, Summand, eqx.Module, final=True):
         return all(x is None for x in absent) and not self.terms and np.size(self.decay) == 1
 
     @classmethod
+    @in_our_arithmetic
     def blend(cls, share: Any, decay: Any) -> Propagator:
         """`(1 − share) J + share · decay · I`: from the full Jacobian to a fixed decay."""
         return cls(full=1 - share, decay=share * as_numbers(decay, "the decay"))

@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
+from localgrad.checks import check_flag, in_words
 from localgrad.rules.parts import Propagator
 from localgrad.rules.rule import Rule
 
@@ -30,6 +31,7 @@ def BPTT(through_plant: bool = False) -> Rule:
 
     Source: Williams & Zipser 1989; the paper's reference rule; docs/theory.md, section 10.
     """
+    check_flag("through_plant", through_plant)
     if through_plant:
         return Rule("symmetric", "full", through_plant=True, name="BPTT through the plant", key="bptt-through-plant")
     return Rule("symmetric", "full", name="BPTT", key="bptt")
@@ -167,7 +169,7 @@ def find_preset(name: str) -> Callable[..., Rule]:
     """The function that makes the rule of this name, whatever its case; `ValueError` for an unknown name."""
     known = known_presets()
     if not isinstance(name, str) or name.lower() not in known:
-        raise ValueError(f"unknown rule {name!r}; known rules: {', '.join(known)}")
+        raise ValueError(f"unknown rule {in_words(name)}; known rules: {', '.join(known)}")
     return known[name.lower()]
 
 

@@ -26,6 +26,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from localgrad.checks import check_flag, in_words
 from localgrad.rules.final import Final
 from localgrad.rules.numbers import is_zero, with_coefficient
 from localgrad.rules.parts import Feedback, Propagator, as_feedback, as_propagator
@@ -79,8 +80,10 @@ class Rule(Final, eqx.Module, final=True):
         self.feedback = as_feedback(feedback)
         self.propagator = as_propagator(propagator)
         self.lags = _check_lags(lags)
-        if not isinstance(through_plant, bool):
-            raise ValueError(f"through_plant must be True or False, got {through_plant!r}")
+        check_flag("through_plant", through_plant)
+        for what, word in (("name", name), ("key", key)):
+            if not isinstance(word, str):
+                raise ValueError(f"the rule's {what} must be a word, got {in_words(word)}")
         self.through_plant = through_plant
         self.name, self.key = name, key
 
@@ -208,7 +211,7 @@ def _check_lags(lags: Any) -> int | None:
     if lags is None:
         return None
     if isinstance(lags, bool) or not isinstance(lags, int | np.integer) or lags < 1:
-        raise ValueError(f"lags must be a whole number of at least 1, or None for all lags; got {lags!r}")
+        raise ValueError(f"lags must be a whole number of at least 1, or None for all lags; got {in_words(lags)}")
     if lags >= 2**31:
         raise ValueError(f"lags = {lags} is more than 2³¹ steps; leave lags out to keep all of them")
     return int(lags)
@@ -278,6 +281,11 @@ def _tried(function: Any, term: Term, given: tuple[int, int], count: int, number
         return jax.eval_shape(call, numbers, *[jax.ShapeDtypeStruct(given, number)] * count)
     except (TypeError, jax.errors.JAXTypeError) as error:
         reason, kind = str(error).split("\n")[0], type(term).__name__
+        if any(getattr(x, "dtype", np.dtype(float)).kind in "iub" for x in jax.tree.leaves(term)):
+            reason = (
+                "its array of whole numbers became one of floating-point numbers, as all that a term learns by; "
+                "whole numbers that choose or count are a tuple in a field marked equinox.field(static=True)"
+            )
         raise ValueError(f"the term {kind} does not fit a network with a matrix of shape {given}: {reason}") from None
 
 

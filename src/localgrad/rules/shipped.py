@@ -18,7 +18,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from localgrad.checks import check_positive
+from localgrad.checks import check_positive, in_words
 from localgrad.rules.numbers import as_numbers, with_coefficient
 from localgrad.rules.terms import Affine, Term
 
@@ -34,7 +34,10 @@ class SignSymmetric(Term):
     [[0.5, -0.5]]
     """
 
-    scale: Any = 1.0
+    scale: Any
+
+    def __init__(self, scale: Any = 1.0):
+        self.scale = as_numbers(scale, "the scale of SignSymmetric")
 
     def __call__(self, matrix: Any) -> Any:
         """`scale · sign(A)`."""
@@ -180,7 +183,7 @@ class Mask(Term):
     scale: Any
 
     def __init__(self, mask: Any, scale: Any = 1.0):
-        self.mask = as_numbers(np.asarray(mask) if isinstance(mask, list | tuple) else mask, "the mask")
+        self.mask = as_numbers(mask, "the mask")
         self.scale = as_numbers(scale, "the mask's scale")
 
     def __call__(self, matrix: Any) -> Any:
@@ -220,7 +223,7 @@ class LowRank(Term):
 
     def __init__(self, rank: int):
         if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 1:
-            raise ValueError(f"rank must be a whole number of at least 1; got {rank!r}")
+            raise ValueError(f"rank must be a whole number of at least 1; got {in_words(rank)}")
         self.rank = int(rank)
 
     def __call__(self, matrix: Any) -> Any:

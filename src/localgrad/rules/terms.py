@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from localgrad.checks import in_words
 from localgrad.rules.numbers import as_numbers, is_absent
 
 Affine = tuple[Any, Any]
@@ -181,6 +182,8 @@ def _slope_on_mode(term: Term, x: Any) -> Any:
 
 def checked_terms(terms: Any) -> tuple[Term, ...]:
     """The terms of a feedback or propagator; `ValueError` for what is none, or holds what is no number."""
+    if not isinstance(terms, Term | tuple | list):
+        raise ValueError(f"terms must be a tuple of localgrad.Terms, got {in_words(terms)}")
     found = (terms,) if isinstance(terms, Term) else tuple(terms)
     for term in found:
         if isinstance(term, Term):

@@ -20,7 +20,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from localgrad.checks import check_count, check_kind
+from localgrad.checks import check_count, check_kind, in_our_arithmetic, in_words
 from localgrad.models.linear import LinearRNN
 from localgrad.tasks.linear_task import LinearTask, as_task
 from localgrad.tasks.task_arguments import check_gain, check_within, make_task, numbers
@@ -40,6 +40,7 @@ def white_noise_teacher(teacher: LinearRNN) -> LinearTask:
     return as_task(teacher)
 
 
+@in_our_arithmetic
 def coloured_teacher(teacher: LinearRNN, colour: Any) -> LinearTask:
     r"""A teacher and student whose common input has a memory.
 
@@ -94,6 +95,7 @@ def _filter(colour: Any, inputs: int) -> tuple[np.ndarray, ...]:
     return memory, fresh, memory, fresh  # the state is the last input
 
 
+@in_our_arithmetic
 def delay_line(weights: Mapping[int, Any]) -> LinearTask:
     r"""A target made of past inputs, `y*_t = Σ_d G_d x_{t−d}`.
 
@@ -112,7 +114,9 @@ def delay_line(weights: Mapping[int, Any]) -> LinearTask:
     ([[1.0, 0.0, -0.5]], True)
     """
     if not isinstance(weights, Mapping) or not weights:
-        raise ValueError(f"weights must be a mapping such as {{1: 1.0, 4: 0.5}}, of delays to weights; got {weights!r}")
+        raise ValueError(
+            f"weights must be a mapping such as {{1: 1.0, 4: 0.5}}, of delays to weights; got {in_words(weights)}"
+        )
     for delay in weights:
         check_count("a delay", delay, 2**12)
     gains = {delay: np.atleast_2d(numbers(gain, f"the weight of delay {delay}")) for delay, gain in weights.items()}
@@ -131,6 +135,7 @@ def delay_line(weights: Mapping[int, Any]) -> LinearTask:
     )
 
 
+@in_our_arithmetic
 def integrator(leak: float, *, gain: float = 1.0, channels: int = 1) -> LinearTask:
     r"""A leaky integral of the input, `y*_{t+1} = (1 − leak) y*_t + gain · x_t`, for each of several channels.
 
@@ -149,6 +154,7 @@ def integrator(leak: float, *, gain: float = 1.0, channels: int = 1) -> LinearTa
     return make_task(jnp.result_type(float), (1 - leak) * identity, gain * identity, None, None, identity)
 
 
+@in_our_arithmetic
 def oscillator(period: float, decay: float, *, gain: float = 1.0) -> LinearTask:
     r"""A damped oscillator kicked by the input: `s' = decay · R(2π/period) s + (gain, 0) x`, `y* = s₁`.
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from localgrad.checks import warn
+from localgrad.checks import check_choice, warn
 
 Missing = Literal["refuse", "zero", "drop"]
 
@@ -27,8 +27,8 @@ def fill_missing(W: np.ndarray, missing: Missing | None = None) -> np.ndarray:
     >>> fill_missing(np.array([[0.1, np.nan], [0.5, 0.2]]), "zero").tolist()
     [[0.1, 0.0], [0.5, 0.2]]
     """
-    if missing not in (None, "refuse", "zero", "drop"):
-        raise ValueError(f"missing must be 'zero' or 'drop', or None to refuse; got {missing!r}")
+    if missing is not None:
+        check_choice("missing", missing, ("zero", "drop", "refuse"))
     absent = np.isnan(W)
     if not absent.any():
         return W

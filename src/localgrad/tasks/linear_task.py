@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from localgrad.checks import warn_if_cut
+from localgrad.checks import check_kind, in_our_arithmetic, warn_if_cut
 from localgrad.models.diagonal import DiagonalSSM, real_blocks
 from localgrad.models.linear import LinearRNN, as_float_array
 from localgrad.tasks.task_matrices import LETTERS, as_matrix, check_noise, check_shapes, without_zeros
@@ -80,6 +80,9 @@ class LinearTask(eqx.Module):
             "dynamics": dynamics, "noise": noise, "to_input": to_input, "noise_to_input": noise_to_input,
             "to_target": to_target, "from_output": from_output, "student_noise": student_noise,
         }  # fmt: skip
+        for name in ("dynamics", "noise", "to_target"):
+            if given[name] is None:
+                raise ValueError(f"{name} ({LETTERS[name]}) of the task is None, but every task has one; give a matrix")
         warn_if_cut("a matrix of the task", *given.values())
         found = {name: None if x is None else as_matrix(x, name) for name, x in given.items()}
         check_shapes({name: x.shape for name, x in found.items() if x is not None})
@@ -156,6 +159,7 @@ class LinearTask(eqx.Module):
         own = s @ self.dynamics.mT + noise @ self.noise.mT
         return own if self.from_output is None else own + y @ self.from_output.mT
 
+    @in_our_arithmetic
     def with_student_noise(self, deviation: Any, hidden: int) -> LinearTask:
         """The same task with independent white noise on every unit of a student, of this standard deviation.
 
@@ -208,6 +212,7 @@ def as_task(value: Any) -> LinearTask:
     if isinstance(value, LinearTask):
         return value
     if isinstance(value, LinearRNN | DiagonalSSM):
+        check_kind("teacher", value, type(value))
         return LinearTask.of_teacher(value if isinstance(value, LinearRNN) else real_blocks(value))
     raise ValueError(
         f"the teacher is a {type(value).__name__}, not a LinearRNN or a LinearTask; the order is rule, student, task"

@@ -17,12 +17,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from localgrad.checks import check_kind
+from localgrad.checks import check_kind, in_our_arithmetic
 from localgrad.models.linear import LinearRNN
 from localgrad.tasks.linear_task import LinearTask
 from localgrad.tasks.task_arguments import cast, check_within, make_task, numbers
 
 
+@in_our_arithmetic
 def closed_loop(
     plant: LinearRNN,
     *,
@@ -71,6 +72,7 @@ def closed_loop(
     )
 
 
+@in_our_arithmetic
 def point_mass(step: float = 0.1, *, damping: float = 0.0, stiffness: float = 0.0) -> LinearRNN:
     r"""A point mass on a spring, pushed by a force: `v' = v + step (u − damping v − stiffness p)`, `p' = p + step v'`.
 

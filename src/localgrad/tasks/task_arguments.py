@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from localgrad.checks import warn_if_cut
-from localgrad.rules.numbers import as_numbers
+from localgrad.checks import in_words, warn_if_cut
+from localgrad.rules.numbers import as_numbers, is_absent
 from localgrad.tasks.linear_task import LinearTask
 
 
@@ -25,7 +25,7 @@ def numbers(value: Any, what: str) -> np.ndarray:
     """A finite NumPy array of real numbers in float64; `ValueError` naming `what` for anything else."""
     warn_if_cut(what, value)
     number = as_numbers(value, what)
-    array = np.asarray(number, dtype=np.float64) if number is not None else np.array(np.nan)
+    array = np.array(np.nan) if is_absent(number) else np.asarray(number, dtype=np.float64)
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{what} is {str(value)[:40]}; give finite numbers")
     return array
@@ -41,11 +41,15 @@ def check_within(
     )
     if not inside:
         left, right = "[" if or_first else "(", "]" if or_last else ")"
-        raise ValueError(f"{name} must be one number in {left}{least:g}, {most:g}{right}, since {why}; got {value!r}")
+        raise ValueError(
+            f"{name} must be one number in {left}{least:g}, {most:g}{right}, since {why}; got {in_words(value)}"
+        )
 
 
 def check_gain(gain: Any) -> None:
     """`ValueError` unless a gain is one finite number other than 0."""
     number = numbers(gain, "gain")
     if number.ndim or number == 0:
-        raise ValueError(f"gain must be one finite number other than 0, or there is nothing to learn; got {gain!r}")
+        raise ValueError(
+            f"gain must be one finite number other than 0, or there is nothing to learn; got {in_words(gain)}"
+        )

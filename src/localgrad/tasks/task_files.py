@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
+from localgrad.checks import check_path
 from localgrad.models.linear import LinearRNN
 from localgrad.tasks import builders, plants
 from localgrad.tasks.examples import EXAMPLES
@@ -181,6 +182,7 @@ def load_task(source: str | os.PathLike[str]) -> LinearTask:
     >>> load_task("oscillator").sizes
     (1, 2, 1)
     """
+    check_path("the source of a task", source)
     if str(source) in EXAMPLES:
         return EXAMPLES[str(source)]()
     path = Path(source)

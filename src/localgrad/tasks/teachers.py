@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from localgrad.checks import check_flag, check_kind, check_path, in_our_arithmetic, in_words, is_real
 from localgrad.models.aligned import Frames, Mode
 from localgrad.models.linear import LinearRNN
 from localgrad.models.linear import spectral_radius as radius_of
@@ -31,6 +32,7 @@ from localgrad.tasks.text_matrix import as_number
 from localgrad.tasks.weight_files import check_entries
 
 
+@in_our_arithmetic
 def load_teacher(
     path: str | os.PathLike[str],
     *,
@@ -62,7 +64,11 @@ def load_teacher(
 
     Source: docs/theory.md, section 1.
     """
-    _check_target(spectral_radius)
+    if spectral_radius is not None:
+        _check_target(spectral_radius)
+    if symmetrize is not None:
+        check_flag("symmetrize", symmetrize)
+    check_path("the path of a teacher", path)
     path = Path(path)
     try:
         A, W, B = _prepared(read_weights(path), symmetrize, missing, subject)
@@ -186,6 +192,7 @@ def symmetric_modes(W: Any) -> tuple[Mode, Frames]:
     return Mode(a=np.ones_like(w), b=np.ones_like(w), w=w), Frames(U=P, P=P, V=P)
 
 
+@in_our_arithmetic
 def aligned_modes(teacher: LinearRNN) -> tuple[Mode, Frames]:
     r"""The modes of any data-aligned network whose `W` is symmetric: `A = U Ā Pᵀ`, `W = P W̄ Pᵀ`, `B = P B̄ Vᵀ`.
 
@@ -204,6 +211,7 @@ def aligned_modes(teacher: LinearRNN) -> tuple[Mode, Frames]:
     >>> aligned_modes(LinearRNN([[2.0, 0.0], [0.0, 1.0]], [[0.5, 0.0], [0.0, 0.25]], np.eye(2)))[0].a
     array([2., 1.])
     """
+    check_kind("teacher", teacher, LinearRNN, "use LinearRNN(A, W, B)")
     A, W, B = (np.asarray(x, dtype=np.float64) for x in (teacher.A, teacher.W, teacher.B))
     rounding = 64 * len(W) * np.finfo(np.asarray(teacher.W).dtype).eps
     _, frames = symmetric_modes(np.asarray(teacher.W))  # in its own precision
@@ -236,6 +244,7 @@ def _completed(columns: np.ndarray) -> np.ndarray:
     return completed
 
 
+@in_our_arithmetic
 def connectome(regions: int = 68, *, spectral_radius: float = 0.95) -> tuple[np.ndarray, tuple[str, ...]]:
     r"""A measured brain network of the package `tvb-data`, scaled to a spectral radius.
 
@@ -261,15 +270,17 @@ def connectome(regions: int = 68, *, spectral_radius: float = 0.95) -> tuple[np.
         )
     folder = Path(next(iter(spec.submodule_search_locations))) / "connectivity"
     known = sorted(int(file.stem[13:]) for file in folder.glob("connectivity_*.zip") if file.stem[13:].isdigit())
-    if regions not in known:
-        raise ValueError(f"tvb-data has no connectome of {regions!r} regions; choose one of {known}")
+    if not is_real(regions) or regions not in known:
+        raise ValueError(f"tvb-data has no connectome of {in_words(regions)} regions; choose one of {known}")
     data = (folder / f"connectivity_{regions}.zip").read_bytes()
     return _scaled(read_tvb(data).W, spectral_radius), region_names(data)
 
 
-def _check_target(spectral_radius: float | None) -> None:
-    if spectral_radius is not None and not 0 < spectral_radius < 1:
-        raise ValueError(f"spectral_radius = {spectral_radius!r} must lie strictly between 0 and 1, for example 0.95")
+def _check_target(spectral_radius: float) -> None:
+    if not is_real(spectral_radius) or not 0 < spectral_radius < 1:
+        raise ValueError(
+            f"spectral_radius = {in_words(spectral_radius)} must lie strictly between 0 and 1, such as 0.95"
+        )
 
 
 def _radius(W: np.ndarray) -> float:

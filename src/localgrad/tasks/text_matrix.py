@@ -27,6 +27,8 @@ from itertools import islice
 
 import numpy as np
 
+from localgrad.checks import warn
+
 MAX_BYTES = 2**28
 """256 MiB: a dense `W` of 5,792 units in float64, beyond what exact updates can use."""
 
@@ -115,6 +117,7 @@ def _decoded(data: bytes) -> str:
         text = data.decode("latin-1")
         if not _CONTROL.isdisjoint(text):
             raise ValueError("it is not text; write the file again as plain text") from None
+        warn("the text is not UTF-8 and was read as Latin-1: numbers are right, but letters of names may not be")
         return text
 
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from localgrad.checks import check_kind, in_our_arithmetic, warn_if_cut
+from localgrad.checks import check_kind, in_our_arithmetic, in_words, warn_if_cut
 from localgrad.models.diagonal import DiagonalSSM, block_matrix, from_blocks, real_blocks
 from localgrad.rules.compiled import join_rule, split_rule
 from localgrad.rules.rule import Rule
@@ -53,8 +53,8 @@ def diagonal_update(
     check_layer_rule(rule, student)
     if not isinstance(task, DiagonalSSM):
         return _update_by_blocks(rule, student, task, horizon, method)
-    if method != "auto":
-        raise ValueError(f"a diagonal layer has one algorithm for each horizon; leave out method={method!r}")
+    if not isinstance(method, str) or method != "auto":
+        raise ValueError(f"a diagonal layer has one algorithm for each horizon; leave out method={in_words(method)}")
     check_memory(*student.sizes, horizon)
     if is_traced(rule, student, task):
         return _nan_unless(*_update(rule, student, task, lags_of(horizon, _real(student, task))))

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from jaxtyping import Array, Float
 
+from localgrad.checks import check_kind, in_our_arithmetic
 from localgrad.models.diagonal import DiagonalSSM
 from localgrad.models.leaky import LeakyRNN
 from localgrad.models.linear import LinearRNN
@@ -28,6 +29,7 @@ from localgrad.updates.plan import Method
 Student = TypeVar("Student", LinearRNN, LeakyRNN, DiagonalSSM)
 
 
+@in_our_arithmetic
 def expected_update(
     rule: Rule,
     student: Student,
@@ -69,9 +71,11 @@ def expected_update(
     >>> lg.expected_update(lg.BPTT(), student, teacher).A.tolist()
     [[-1.0]]
     """
+    check_kind("rule", rule, Rule)
     return engine_of(student).update(rule, student, task, Horizon.of(horizon, loss), method)
 
 
+@in_our_arithmetic
 def expected_loss(
     student: LinearRNN | LeakyRNN | DiagonalSSM,
     task: LinearRNN | DiagonalSSM | LinearTask,

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from localgrad.checks import is_count
+from localgrad.checks import check_choice, in_words, is_count
 
 Loss = Literal["final", "sequence"]
 
@@ -38,16 +38,15 @@ class Horizon:
         """From the arguments `horizon` and `loss` of a public function; `ValueError` for what they may not be."""
         if horizon is not None and not is_count(horizon):
             raise ValueError(
-                f"horizon must be a whole number of at least 1 step, or None for infinity; got {horizon!r}"
+                f"horizon must be a whole number of at least 1 step, or None for infinity; got {in_words(horizon)}"
             )
         if horizon is not None and horizon > MOST_STEPS:
             raise ValueError(
                 f"a horizon of {horizon} steps is more than the {MOST_STEPS} that can be summed one by one; "
                 "leave it out for the limit of long horizons, which is exact"
             )
-        if not isinstance(loss, str) or loss not in ("final", "sequence"):
-            raise ValueError(f"loss must be 'final' or 'sequence', got {loss!r}")
-        return cls(None if horizon is None else int(horizon), "final" if horizon is None else loss)  # type: ignore[arg-type]
+        check_choice("loss", loss, ("final", "sequence"))
+        return cls(None if horizon is None else int(horizon), "final" if horizon is None else loss)
 
     @property
     def is_infinite(self) -> bool:

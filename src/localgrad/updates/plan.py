@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
+from localgrad.checks import check_choice
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.compiled import join_rule
 from localgrad.rules.rule import Rule
@@ -73,8 +74,7 @@ def plan_of(problem: tuple[Any, tuple, tuple], horizon: Horizon, method: Method 
 
 
 def _check_method(method: str, horizon: Horizon) -> None:
-    if method not in ("auto", "doubling", "lags"):
-        raise ValueError(f"method must be 'auto', 'doubling' or 'lags', got {method!r}")
+    check_choice("method", method, ("auto", "doubling", "lags"))
     if method == "doubling" and not horizon.is_infinite:
         raise ValueError(f"method 'doubling' sums all lags; for horizon {horizon.steps} use 'lags' or 'auto'")
 

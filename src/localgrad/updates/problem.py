@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from localgrad.checks import warn_if_cut
+from localgrad.checks import check_kind, warn_if_cut
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import LinearTask
@@ -14,8 +14,7 @@ from localgrad.tasks.linear_task import LinearTask
 
 def check_problem(student: LinearRNN, task: LinearTask) -> None:
     """Raise the `ValueError` that says why a student, a single network, and a task do not fit together."""
-    if not isinstance(student, LinearRNN):
-        raise ValueError(f"the student is a {type(student).__name__}, not a LinearRNN; use LinearRNN(A, W, B)")
+    check_kind("student", student, LinearRNN, "use LinearRNN(A, W, B)")
     who = named(task)
     for what, tree, matrix in (("student", student, student.W), (who, task, task.dynamics)):
         leaves = jax.tree.leaves(tree)
@@ -42,8 +41,7 @@ def named(task: LinearTask) -> str:
 
 def check_rule(rule: Rule, student: LinearRNN) -> None:
     """Raise the `ValueError` that says why a rule does not fit a student, which may have leading axes."""
-    if not isinstance(rule, Rule):
-        raise ValueError(f"rule is a {type(rule).__name__}, not a Rule; the order is rule, student, teacher")
+    check_kind("rule", rule, Rule)
     Rule.check_fits(rule, student.A.shape[-2], student.W.shape[-1])  # not bound, which equinox does slowly
     warn_if_cut("a matrix of the rule", *(x for x in jax.tree.leaves(rule) if getattr(x, "ndim", 0)))
 

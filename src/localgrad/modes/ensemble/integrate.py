@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from localgrad.checks import check_memory
+from localgrad.checks import check_flag, check_memory, in_our_arithmetic
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles, find_poles
 from localgrad.modes.arguments import (
@@ -37,6 +37,7 @@ _LANES = 48
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 1024, 16384  # trajectories a thread takes at a time
 
 
+@in_our_arithmetic
 def integrate_modes(
     rule: Rule | Sequence[Rule],
     initial: Mode,
@@ -186,6 +187,7 @@ def _checked_settings(
     duration: float, rtol: float, atol: float, early_stop: bool, max_steps: int, times: np.ndarray | None
 ) -> dict[str, Any]:
     check_positive(duration=duration, rtol=rtol, atol=atol)
+    check_flag("early_stop", early_stop)
     if times is not None:
         check_times(times, duration, "save_at")
     settings: dict[str, Any] = {"duration": float(duration), "rtol": float(rtol), "atol": float(atol)}

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from localgrad.checks import in_words, is_real
 from localgrad.tasks.weight_files import MAX_BYTES
 
 MAX_ENTRIES = MAX_BYTES // 8
@@ -125,7 +126,7 @@ def of_subject(W: np.ndarray, subject: int | None) -> np.ndarray:
     if not axes:
         if subject is not None and W.ndim == 2:
             raise ValueError(
-                f"it holds one network, but subject {subject} is asked for; leave out --subject (subject=)"
+                f"it holds one network, but subject {in_words(subject)} is asked for; leave out --subject (subject=)"
             )
         check_matrix(W, "W")
         return W
@@ -134,10 +135,10 @@ def of_subject(W: np.ndarray, subject: int | None) -> np.ndarray:
     count = W.shape[axes[0]]
     if subject is None and count == 1:
         subject = 0
-    if subject is None or not 0 <= subject < count:
-        given = "W is a stack" if subject is None else f"subject {subject} is asked for in a stack"
+    if subject is None or not is_real(subject) or subject not in range(count):
+        given = "W is a stack" if subject is None else f"subject {in_words(subject)} is asked for in a stack"
         raise ValueError(f"{given} of {count} networks; choose one with --subject K (subject=K), K = 0 to {count - 1}")
-    return np.take(W, subject, axis=axes[0])
+    return np.take(W, int(subject), axis=axes[0])
 
 
 def dense(shape: Shape, values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
