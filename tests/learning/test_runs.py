@@ -111,7 +111,7 @@ class TestFiles:
             save("run", tmp_path / "run.npz")
         with pytest.raises(ValueError, match=r"must end in .npz"):
             save(curve(lg.BPTT()), tmp_path / "run.pkl")
-        with pytest.raises(ValueError, match=r"the path is a NoneType; give the name of a file that ends in .npz"):
+        with pytest.raises(ValueError, match=r"the path of a run must be the name of a file or folder, got None"):
             save(curve(lg.BPTT()), None)
         np.savez(tmp_path / "other.npz", A=np.eye(2))
         with pytest.raises(ValueError, match=r"other.npz.*it holds no run of localgrad"):
