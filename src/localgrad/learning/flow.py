@@ -27,9 +27,9 @@ from localgrad.learning.methods import Flow, Steps, as_method
 from localgrad.models.diagonal import DiagonalSSM
 from localgrad.models.linear import LinearRNN, spectral_radius
 from localgrad.outcomes import CONVERGED_LOSS, Outcome
+from localgrad.rules.numbers import as_numbers
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import LinearTask, as_task
-from localgrad.tasks.task_arguments import numbers
 from localgrad.updates.exact import silent_loss
 from localgrad.updates.existence import check_update
 from localgrad.updates.horizon import Horizon, Loss
@@ -174,7 +174,7 @@ def _as_curve(rule: Rule, student: Any, task: Any, times: np.ndarray, run: Any, 
 def _snapshot_times(save_at: Any, duration: float) -> np.ndarray:
     if save_at is None:
         return np.r_[0.0, np.geomspace(10.0**-_DECADES * duration, duration, _SNAPSHOTS_PER_DECADE * _DECADES + 1)]
-    times = numbers(save_at, "save_at")
+    times = np.asarray(as_numbers(save_at, "save_at"), dtype=np.float64)
     inside = times.ndim == 1 and times.size > 0 and np.all((times >= 0) & (times <= duration))
     if not inside or not np.all(np.diff(times) > 0):
         raise ValueError(f"save_at must be one or more increasing learning times from 0 to the duration {duration:g}")
