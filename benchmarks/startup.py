@@ -6,7 +6,7 @@ import tempfile
 import time
 from statistics import median
 
-COMMAND = [sys.executable, "-c", "from localgrad.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "localgrad"]
 
 
 def seconds(arguments: list[str], repetitions: int) -> float:

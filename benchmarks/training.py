@@ -173,7 +173,7 @@ def check_agreement(rule: lg.Rule, loss: str, problem: tuple, peers: dict) -> No
     """Peers and all our methods give the same update of the same batch, to single precision."""
     students, teacher, _ = problem
     student, noise = seed_of(students, 0), Noise(jax.random.key(5), HORIZON, BATCH)
-    x = np.array(noise.all(student))
+    x = np.array(noise.all(as_task(teacher)))
     found = {}
     for name, (library, update) in peers.items():
         own = (as_weights(library, student), as_weights(library, teacher), x if library is np else torch.tensor(x))
