@@ -93,7 +93,7 @@ ODD = {
 }
 MAY_PASS = {"none", "complex", "nan", "huge"}  # which some arguments are, and some functions check in use
 LATER = {"Mode", "Frames"}  # plain tuples, checked where they are used
-WORDS = {("train", "checkpoint"), ("basins", "store"), ("Rule", "name"), ("Rule", "key")}
+WORDS = {("sweep", "out"), ("train", "checkpoint"), ("basins", "store"), ("Rule", "name"), ("Rule", "key")}
 
 
 def our_sentence(error):

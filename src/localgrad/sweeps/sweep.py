@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localgrad.checks import check_flag, check_path, in_our_arithmetic, in_words
 from localgrad.files import check_disk
 from localgrad.sweeps.definition import Definition, define, read_definition
 from localgrad.sweeps.runner import Report, num_cores, run_pending
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@in_our_arithmetic
 def sweep(
     definition: str | os.PathLike[str] | Mapping[str, Any],
     *,
@@ -63,8 +65,12 @@ def sweep(
     ...     lg.Outcome.words(found.outcome.values).tolist()
     ['converged', 'converged']
     """
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
-        raise ValueError(f"workers must be a whole number, 0 for this process; got {workers!r}")
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or not 0 <= workers < 1000):
+        raise ValueError(f"workers must be a whole number below 1000, 0 for this process; got {in_words(workers)}")
+    if scheduler is not None and not isinstance(scheduler, str):
+        raise ValueError(f"scheduler must be the address of a Dask scheduler, got {in_words(scheduler)}")
+    check_path("out", out)
+    check_flag("progress", progress)
     found = find_definition(definition)
     run_sweep(found, Path(out), workers=workers, scheduler=scheduler, progress=progress)
     return open_dataset(Path(out))
@@ -74,6 +80,7 @@ def find_definition(definition: str | os.PathLike[str] | Mapping[str, Any]) -> D
     """The definition in a file, in a mapping, or that ships under a name."""
     if isinstance(definition, Mapping):
         return define(definition, Path())
+    check_path("a sweep's definition", definition)
     return read_definition(shipped_sweep(str(definition)) or Path(definition))
 
 
