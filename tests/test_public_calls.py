@@ -93,7 +93,14 @@ ODD = {
 }
 MAY_PASS = {"none", "complex", "nan", "huge"}  # which some arguments are, and some functions check in use
 LATER = {"Mode", "Frames"}  # plain tuples, checked where they are used
-WORDS = {("sweep", "out"), ("train", "checkpoint"), ("basins", "store"), ("Rule", "name"), ("Rule", "key")}
+WORDS = {
+    ("sweep", "out"),
+    ("sweep", "scheduler"),
+    ("train", "checkpoint"),
+    ("basins", "store"),
+    ("Rule", "name"),
+    ("Rule", "key"),
+}
 
 
 def our_sentence(error):
