@@ -99,7 +99,7 @@ def extended(axis: Axis, stored: Any) -> Axis:
     there = [json.dumps(x) for x in _listed(stored)]
     places = {text: place for place, text in enumerate(own)}
     if gone := [text for text in there if text not in places]:
-        raise ValueError(f"axis {axis.name}: the store has the value {gone[0][:60]}, which the file lacks")
+        raise ValueError(f"axis {axis.name}: the store has {gone[0][:60]}, which the file lacks")
     first = [places[text] for text in there]
     return axis.take(first + sorted(set(places.values()) - set(first)))
 

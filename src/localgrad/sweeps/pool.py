@@ -42,11 +42,10 @@ def local_pool(workers: int) -> Iterator[Compute]:
         raise RuntimeError(_GUARD)
     from distributed import Client, LocalCluster
 
-    quiet: dict[str, Any] = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
+    settings: dict[str, Any] = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
+    settings |= {"env": worker_environment(), "preload": ["localgrad.sweeps.worker"]}
     try:
-        cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", env=worker_environment(), **quiet
-        )
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", **settings)
     except RuntimeError as error:
         raise ChildProcessError(f"the workers did not start ({error}); {_GUARD}") from None
     with cluster, Client(cluster) as client:
@@ -92,7 +91,7 @@ class _Dask:
 
         running: dict[Any, Place] = {}
         lost: list[Place] = []
-        completed = as_completed([])
+        completed = as_completed(loop=self.client.loop)
         self._hand_out(jobs, running, completed)
         for future in completed:
             place = running.pop(future)

@@ -56,10 +56,12 @@ class Store:
     def write(self, result: Result) -> None:
         """Store a chunk; `OSError` that names the store where it cannot be written."""
         receipt = {"extent": list(result.extent), "files": _digests(result.files), "failures": result.failures}
+        content = json.dumps(receipt | {"versions": result.versions})
+        sealed = {"receipt": content, "sha256": _digest(content.encode())}
         with name_errors(self.path, "could not be written", self.path):
             for name, data in result.files.items():
                 self._put(self._file(name, result.place), data)
-            self._put(self._receipt(result.place), json.dumps(receipt | {"versions": result.versions}).encode())
+            self._put(self._receipt(result.place), json.dumps(sealed).encode())
         self.covered[result.place] = result.extent
 
     # --- files ---
@@ -88,11 +90,11 @@ class Store:
             try:
                 self.covered[place] = self._checked(place, path)
             except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-                self.damaged[place] = str(error) if isinstance(error, ValueError) else "its receipt is damaged"
+                self.damaged[place] = str(error) if str(error).startswith("its ") else "its receipt is damaged"
 
     def _checked(self, place: Place, path: Path) -> tuple[int, ...]:
         """What a chunk covers, by its receipt; an error where the receipt or one of its files is not sound."""
-        receipt = json.loads(path.read_bytes())
+        receipt = read_receipt(path)
         extent = tuple(int(x) for x in receipt["extent"])
         limit = self.plan.extent(place)
         if len(extent) != len(limit) or any(not 0 < x <= most for x, most in zip(extent, limit, strict=True)):
@@ -111,6 +113,14 @@ class Store:
         record = {"command": command(), "versions": versions(), "started": started, "ended": now()} | found
         with suppress(OSError):
             self._put(self.path / ".localgrad" / "sessions" / f"{name}.json", json.dumps(record, indent=1).encode())
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """What a receipt says of its chunk: `extent`, digests of `files`, `failures`; an error where it is not sound."""
+    sealed = json.loads(path.read_bytes())
+    if _digest(sealed["receipt"].encode()) != sealed["sha256"]:
+        raise ValueError("its receipt is damaged")
+    return json.loads(sealed["receipt"])
 
 
 @contextmanager

@@ -7,7 +7,6 @@ run yet or could not be computed are left out everywhere. Documents hold plain n
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from localgrad.outcomes import Outcome
 from localgrad.sweeps.axes import SEED
 from localgrad.sweeps.plan import NOT_RUN, RAN, REFUSED
 from localgrad.sweeps.statistics import Difference, Interval, holm, paired_difference, probability
-from localgrad.sweeps.store import RECEIPTS
+from localgrad.sweeps.store import RECEIPTS, read_receipt
 
 CONVERGED = "converged"
 """The measure that is 1 where a run converged, else 0."""
@@ -112,7 +111,7 @@ def refusals(path: Path) -> list[dict[str, Any]]:
     counts: dict[str, int] = {}
     for receipt in (path / RECEIPTS).glob("*.json"):
         try:
-            for reason, (count, _) in json.loads(receipt.read_bytes())["failures"].items():
+            for reason, (count, _) in read_receipt(receipt)["failures"].items():
                 counts[str(reason)] = counts.get(str(reason), 0) + int(count)
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # damaged: `localgrad sweep` computes it again

@@ -1,0 +1,201 @@
+"""Real processes, really killed: whatever ends, resuming gives the store of an undisturbed sweep, byte for byte."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from sweep_cases import MODES, changed, data_files
+
+import localgrad as lg
+
+DOCUMENT = """
+chunk = 2500
+kind = "modes"
+[run]
+a = {normal = [0.0, 1.0]}
+b = {normal = [0.0, 1.0]}
+w = {uniform = [-0.9, 0.9]}
+teacher_w = {uniform = [-0.9, 0.9]}
+feedback = 1.0
+duration = 500.0
+[axes]
+rule = ["bptt", {label = "fast", rule = "rflo", decay = 0.1}, {label = "slow", rule = "rflo", decay = 0.9}]
+scale = [0.3, 1.0]
+seed = 20000
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a sweep in a file, and its store as one undisturbed process computes it."""
+    path = tmp_path_factory.mktemp("sweep")
+    (path / "sweep.toml").write_text(DOCUMENT)
+    lg.sweep(path / "sweep.toml", out=path / "whole.zarr", workers=0)
+    return path
+
+
+def start(*words, cwd, **options):
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def receipts(store):
+    return list((store / ".localgrad/chunks").glob("*.json"))
+
+
+def descendants(pid):
+    """The processes of a session, which all that it starts belong to."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == pid and fields[0] != "Z":
+            found.append(int(path.name))
+    return found
+
+
+KILLER = textwrap.dedent(
+    """
+    import json, os, pathlib, random, signal, sys, time, warnings
+    import localgrad as lg
+    from localgrad.sweeps.sweep import sweep
+    document = json.loads(sys.argv[1])
+    rng, kills, number = random.Random(0), 0, 0
+    warm = pathlib.Path("warm.zarr")
+    while kills < 25 or not finished:
+        out, finished = pathlib.Path(f"{number}.zarr"), False
+        while not finished:
+            child = os.fork()
+            if child == 0:
+                warnings.simplefilter("ignore")
+                sweep(document, out=out, workers=0)
+                os._exit(0)
+            time.sleep(rng.uniform(0.0, 0.4) if kills < 25 else 0)
+            if kills < 25:
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            kills += os.WIFSIGNALED(status)
+            assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+            finished = not os.WIFSIGNALED(status)
+        number += 1
+    print(kills, number)
+    """
+)
+
+
+def test_the_main_process_is_killed_at_random_moments(tmp_path):
+    """At least 25 times, in the midst of computing, writing, laying out; each time another process goes on."""
+    import json
+
+    document = changed(MODES, chunk=1)
+    lg.sweep(document, out=tmp_path / "whole.zarr", workers=0)
+    program = start("-c", KILLER, json.dumps(document), cwd=tmp_path)
+    output, _ = program.communicate(timeout=300)
+    assert program.returncode == 0, output
+    kills, stores = map(int, output.split()[-2:])
+    assert kills >= 25
+    for number in range(stores):
+        assert data_files(tmp_path / f"{number}.zarr") == data_files(tmp_path / "whole.zarr")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the processes of a session from /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_a_sweep_on_processes_is_ended_and_goes_on(number, folder, tmp_path):
+    """Its workers end with it, and what they had computed stays."""
+    out = tmp_path / "runs.zarr"
+    words = ("-m", "localgrad", "sweep", str(folder / "sweep.toml"), "--out", str(out), "--workers", "2")
+    program = start(*words, cwd=tmp_path, start_new_session=True)
+    wait_for(lambda: len(receipts(out)) > 2 or program.poll() is not None)
+    assert len(descendants(program.pid)) >= 3
+    if number == signal.SIGINT:  # as a terminal sends it, to all
+        os.killpg(program.pid, number)
+    else:
+        os.kill(program.pid, number)
+    output, _ = program.communicate(timeout=60)
+    assert program.returncode in (-number, 128 + number), output
+    if number == signal.SIGINT:
+        assert "the same command goes on" in output
+        assert output.count("\n") <= 2, output
+    wait_for(lambda: not descendants(program.pid), seconds=20)
+    assert len(receipts(out)) < 48
+    lg.sweep(folder / "sweep.toml", out=out, workers=0)
+    assert data_files(out) == data_files(folder / "whole.zarr")
+
+
+@pytest.mark.slow
+def test_workers_started_by_hand_one_of_which_is_killed(folder, tmp_path):
+    """A scheduler and two workers on the loopback; the results are those of one process."""
+    file, out = tmp_path / "scheduler.json", tmp_path / "runs.zarr"
+    quiet = {"cwd": tmp_path, "env": os.environ | {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "critical"}}
+    scheduler = start("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+                      "--scheduler-file", str(file), **quiet)  # fmt: skip
+    started = [scheduler]
+    try:
+        wait_for(file.exists)
+        for _ in range(2):
+            started.append(start("-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nthreads", "1",
+                                 "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", **quiet))  # fmt: skip
+        import json
+
+        address = json.loads(file.read_text())["address"]
+        words = ("-m", "localgrad", "sweep", str(folder / "sweep.toml"), "--out", str(out), "--scheduler", address)
+        program = start(*words, cwd=tmp_path)
+        wait_for(lambda: len(receipts(out)) > 2 or program.poll() is not None)
+        started[-1].kill()
+        output, _ = program.communicate(timeout=120)
+        assert program.returncode == 0, output
+        assert data_files(out) == data_files(folder / "whole.zarr")
+    finally:
+        for process in reversed(started):
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.slow
+def test_a_worker_of_the_local_pool_is_killed(folder, tmp_path):
+    """Dask starts another one in its place, and the sweep does not notice."""
+    program = textwrap.dedent(
+        f"""
+        import os, pathlib, signal, threading, time
+        import psutil, localgrad as lg
+        out = pathlib.Path("runs.zarr")
+        def kill_one():
+            while len(list((out / ".localgrad/chunks").glob("*.json"))) < 3:
+                time.sleep(0.01)
+            workers = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+            workers[-1].kill()
+        if __name__ == "__main__":
+            thread = threading.Thread(target=kill_one)
+            thread.start()
+            lg.sweep({str(folder / "sweep.toml")!r}, out=out, workers=2)
+            thread.join()
+        """
+    )
+    (tmp_path / "program.py").write_text(program)
+    process = start("program.py", cwd=tmp_path)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert data_files(tmp_path / "runs.zarr") == data_files(folder / "whole.zarr")
+
+
+def test_a_scheduler_that_does_not_answer(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("localgrad.sweeps.pool._PATIENCE", 0.5)
+    for address in ("tcp://127.0.0.1:9", "nowhere", "tcp://127.0.0.1:notaport"):
+        with pytest.raises(ValueError, match=r"the scheduler '.*' cannot be reached"):
+            lg.sweep(folder / "sweep.toml", out=tmp_path / "runs.zarr", scheduler=address)
