@@ -206,6 +206,13 @@ def test_axes_are_extended_without_computing_again(whole, tmp_path, chunk, monke
     assert_same(values_of(first), values_of(again))
 
 
+def test_an_axis_is_extended_by_settings_of_its_own(tmp_path):
+    """By one that sets a parameter which no value had set before."""
+    lg.sweep(changed(MODES, axes__rule=["bptt"]), out=tmp_path / "runs.zarr", workers=0)
+    grown = lg.sweep(MODES, out=tmp_path / "runs.zarr", workers=0)
+    assert_same(values_of(grown), values_of(lg.sweep(MODES, out=tmp_path / "other.zarr", workers=0)))
+
+
 def test_a_plan_covers_the_grid_once():
     plan = make_plan(define(changed(MODES, chunk=7), "."))
     runs = [plan.job(place).box.size for place in plan.places()]

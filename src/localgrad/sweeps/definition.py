@@ -90,7 +90,7 @@ class Definition:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells this sweep from others but for its axes' values, in JSON that reads well."""
-        varied = {name for axis in self.axes for name in axis.parameters}
+        varied = {axis.name for axis in self.axes}  # what only some values of an axis set is shared by the others
         shared = {name: p.default for name, p in self.kind.parameters.items() if name not in varied} | self.run
         run = {name: _text(self.kind.parameters[name], value) for name, value in sorted(shared.items())}
         found = {"kind": self.kind.name, "random_seed": self.seed, "run": run, "axes": [a.name for a in self.axes]}
