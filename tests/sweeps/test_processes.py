@@ -1,5 +1,6 @@
 """Real processes, really killed: whatever ends, resuming gives the store of an undisturbed sweep, byte for byte."""
 
+import json
 import os
 import signal
 import subprocess
@@ -100,8 +101,6 @@ KILLER = textwrap.dedent(
 
 def test_the_main_process_is_killed_at_random_moments(tmp_path):
     """At least 25 times, in the midst of computing, writing, laying out; each time another process goes on."""
-    import json
-
     document = changed(MODES, chunk=1)
     lg.sweep(document, out=tmp_path / "whole.zarr", workers=0)
     program = start("-c", KILLER, json.dumps(document), cwd=tmp_path)
@@ -148,11 +147,8 @@ def test_workers_started_by_hand_one_of_which_is_killed(folder, tmp_path):
     started = [scheduler]
     try:
         wait_for(file.exists)
-        for _ in range(2):
-            started.append(start("-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nthreads", "1",
-                                 "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", **quiet))  # fmt: skip
-        import json
-
+        by_hand = ("-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny")
+        started += [start(*by_hand, "--no-dashboard", "--host", "127.0.0.1", **quiet) for _ in range(2)]
         address = json.loads(file.read_text())["address"]
         words = ("-m", "localgrad", "sweep", str(folder / "sweep.toml"), "--out", str(out), "--scheduler", address)
         program = start(*words, cwd=tmp_path)

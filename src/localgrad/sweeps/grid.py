@@ -66,14 +66,28 @@ class Box(Cells):
         return self._columns[name]
 
     def _made(self, name: str) -> np.ndarray:
-        shared = self.run[name] if name in self.run else self.kind.parameters[name].default
+        shared = self._shared(name)
         if isinstance(shared, Distribution):
             return shared.draw(self.keys(name))
+        values, index = self._levels(name, shared)
+        return _as_column(values)[index]
+
+    def levels(self, name: str) -> tuple[Any, np.ndarray]:
+        """As in `Cells`."""
+        shared = self._shared(name)
+        if isinstance(shared, Distribution):
+            return self.column(name), np.arange(self.size)
+        return self._levels(name, shared)
+
+    def _shared(self, name: str) -> Any:
+        return self.run[name] if name in self.run else self.kind.parameters[name].default
+
+    def _levels(self, name: str, shared: Any) -> tuple[Any, np.ndarray]:
         for axis in self.axes:
             if name in axis.parameters:
                 own = axis.labels if axis.settings is None else [x.get(name, shared) for x in axis.settings]
-                return _as_column(own)[self._indices[axis.name]]
-        return np.broadcast_to(_as_column([shared]), self.size)
+                return own, self._indices[axis.name]
+        return [shared], np.zeros(self.size, np.int64)
 
     def row(self, index: int) -> dict[str, Any]:
         """As in `Cells`."""

@@ -83,6 +83,10 @@ class Cells(abc.ABC):
         """A parameter's value in each run: floats where all are numbers, else objects. Shape `"runs"`."""
 
     @abc.abstractmethod
+    def levels(self, name: str) -> tuple[Any, np.ndarray]:
+        """The values that a parameter has on its axis, one if all runs share it, and which of them each run has."""
+
+    @abc.abstractmethod
     def row(self, index: int) -> dict[str, Any]:
         """All parameters of one run by name."""
 

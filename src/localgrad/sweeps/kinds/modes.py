@@ -68,8 +68,8 @@ class ModesKind(Kind):
         "path_length": Variable("float32", "length of the way through (a, b, w)"),
         "peak_loss": Variable("float32", "highest loss on the way, infinite where diverged", "initial loss"),
     }
-    chunk = 2**18
-    least_chunk = 2**12
+    chunk = 2**20
+    least_chunk = 2**18
     seconds = 2e-6
 
     def build(self, row: Mapping[str, Any]) -> None:
@@ -85,17 +85,14 @@ class ModesKind(Kind):
 
 
 def _groups(cells: Cells) -> list[np.ndarray]:
-    """The runs that can be integrated in one call, group by group."""
+    """The runs that can be integrated in one call, group by group: alike in what they share, and in what they lack."""
     code = np.zeros(cells.size, np.int64)
     for name in (*_SHARED, *_NUMBERS):
-        column = cells.column(name)
-        if name in _SHARED:
-            _, own = np.unique(column if column.dtype != object else column.astype(str), return_inverse=True)
-        elif column.dtype == object:  # in some runs absent
-            own = np.array([x is None for x in column], np.int64)
-        else:
-            continue
-        code = np.unique(code * (own.max() + 1) + own, return_inverse=True)[1]
+        values, index = cells.levels(name)
+        words = [str(x) if name in _SHARED else str(x is None) for x in values]
+        kinds = {word: number for number, word in enumerate(dict.fromkeys(words))}
+        if len(kinds) > 1:
+            code = np.unique(code * len(kinds) + np.array([kinds[x] for x in words])[index], return_inverse=True)[1]
     order = np.argsort(code, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
 
@@ -123,22 +120,23 @@ def _run(cells: Cells, group: np.ndarray) -> Ensemble:
     """
     shared = {name: cells.column(name)[group[0]] for name in _SHARED}
     padded = np.append(group, group[0])
-    numbers = {name: _numbers(cells.column(name), padded) for name in (*_NUMBERS, *_STARTS)}
-    rule = _rule_of(shared | numbers)
-    scale = cells.column("scale")[padded].astype(float)
+    numbers = {name: _numbers(cells, name, padded) for name in (*_NUMBERS, *_STARTS, "scale")}
     a, b, w, *teacher = (numbers[name] for name in _STARTS)
-    a, b, w = a * scale, b * scale, w.copy()
+    a, b, w = a * numbers["scale"], b * numbers["scale"], np.array(np.broadcast_to(w, len(padded)))
     w[-1] = 0.0
     return integrate_modes(
-        rule, Mode(a, b, w), Mode(*teacher), duration=float(shared["duration"]), rtol=float(shared["rtol"]), threads=1,
-        poles=shared["poles"],
+        _rule_of(shared | numbers), Mode(a, b, w), Mode(*teacher), duration=float(shared["duration"]),
+        rtol=float(shared["rtol"]), threads=1, poles=shared["poles"],
     )  # fmt: skip
 
 
-def _numbers(column: np.ndarray, where: np.ndarray) -> Any:
-    """The numbers of a group, `None` where its runs have none."""
-    found = column[where]
-    return None if found.dtype == object and found[0] is None else found.astype(float)
+def _numbers(cells: Cells, name: str, where: np.ndarray) -> Any:
+    """The numbers of a group: one, where all runs share it, or an array; `None` where its runs have none."""
+    values, _ = cells.levels(name)
+    if len(values) == 1:
+        return None if values[0] is None else float(values[0])
+    found = cells.column(name)[where]
+    return None if found.dtype == object and found[0] is None else found.astype(float, copy=False)
 
 
 def _rule_of(row: Mapping[str, Any]) -> Any:
