@@ -68,6 +68,12 @@ def test_strict_promotion_of_the_users_is_not_ours(name, known):
         find(name)(*arguments, **options)
 
 
+def test_a_leak_of_another_precision_under_strict_promotion():
+    leaky = lg.LeakyRNN(*NETWORK.matrices, leak=np.float32(0.5))
+    with jax.numpy_dtype_promotion("strict"):
+        lg.expected_update(lg.BPTT(), leaky, NETWORK)
+
+
 # --- arguments of odd kinds ------------------------------------------------------------------------------------------
 
 WITHOUT_UNITS = jax.tree.unflatten(jax.tree.structure(NETWORK), [np.zeros((1, 0)), np.zeros((0, 0)), np.zeros((0, 1))])

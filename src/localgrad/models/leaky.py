@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from localgrad.checks import in_words
+from localgrad.checks import in_our_arithmetic, in_words
 from localgrad.models.linear import LinearRNN, as_float_array
 
 
@@ -78,12 +78,14 @@ class LeakyRNN(eqx.Module):
         if known and not np.all((np.asarray(self.leak) > 0) & (np.asarray(self.leak) <= 1)):
             raise ValueError(f"leak must lie in (0, 1], got {in_words(leak)}; a unit with leak 0 hears nothing")
 
+    @in_our_arithmetic
     def linear_form(self) -> LinearForm:
         """The network `(A, (1 − α) I + αW, αB)`, with `J₀ = 1 − α`."""
         alpha = jnp.reshape(self.leak, (-1, 1))
         identity = jnp.eye(self.W.shape[-1], dtype=self.W.dtype)
         network = LinearRNN(self.A, (1 - alpha) * identity + alpha * self.W, alpha * self.B)
 
+        @in_our_arithmetic
         def pull_back(update: LinearRNN) -> LeakyRNN:
             moved = (update.A, alpha * update.W, alpha * update.B, jnp.zeros_like(self.leak))
             return jax.tree.unflatten(jax.tree.structure(self), moved)

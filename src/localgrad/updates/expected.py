@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from jaxtyping import Array, Float
 
-from localgrad.checks import check_kind, in_our_arithmetic
+from localgrad.checks import check_kind
 from localgrad.models.diagonal import DiagonalSSM
 from localgrad.models.leaky import LeakyRNN
 from localgrad.models.linear import LinearRNN
@@ -29,7 +29,6 @@ from localgrad.updates.plan import Method
 Student = TypeVar("Student", LinearRNN, LeakyRNN, DiagonalSSM)
 
 
-@in_our_arithmetic
 def expected_update(
     rule: Rule,
     student: Student,
@@ -75,7 +74,6 @@ def expected_update(
     return engine_of(student).update(rule, student, task, Horizon.of(horizon, loss), method)
 
 
-@in_our_arithmetic
 def expected_loss(
     student: LinearRNN | LeakyRNN | DiagonalSSM,
     task: LinearRNN | DiagonalSSM | LinearTask,
