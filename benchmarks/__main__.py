@@ -12,6 +12,7 @@ NAMES = (
     "agreement",
     "startup",
     "state-space",
+    "sweeps",
 )
 
 

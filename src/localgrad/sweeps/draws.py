@@ -30,10 +30,13 @@ def mix(x: np.ndarray) -> np.ndarray:
     >>> hex(int(mix(np.uint64(0x9E3779B97F4A7C15))))  # the first number of a generator that starts at 0
     '0xe220a8397b1dcdaf'
     """
-    x = np.asarray(x, np.uint64)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x = np.array(x, np.uint64)
+    shifted = np.empty_like(x)
+    for bits, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x ^= np.right_shift(x, np.uint64(bits), out=shifted)
+        x *= np.uint64(factor)
+    x ^= np.right_shift(x, np.uint64(31), out=shifted)
+    return x[()]
 
 
 def digest(text: str) -> np.uint64:
@@ -58,10 +61,10 @@ def keys_of(seed: int, source: str, codes: Mapping[str, np.ndarray], size: int) 
     **Arguments:** `seed`: of the sweep; `source`: its name; `codes`: by axis that the source is drawn anew for, the
     codes of the runs' values there, shape `"runs"`.
     """
-    keys = np.full(size, digest(f"{seed}:{source}"))
+    keys = np.asarray(digest(f"{seed}:{source}"))
     for axis in sorted(codes):
         keys = mix(mix(keys ^ digest(axis)) ^ codes[axis])
-    return keys
+    return np.array(np.broadcast_to(keys, size))
 
 
 def uniforms(keys: np.ndarray, count: int = 1) -> np.ndarray:

@@ -18,6 +18,9 @@ from localgrad.sweeps.draws import keys_of
 from localgrad.sweeps.kinds.kind import Cells, Kind
 from localgrad.sweeps.values import Distribution
 
+_BLOCK = 2**15
+"""Numbers drawn at a time: as many as stay in a core's cache."""
+
 
 @dataclass(frozen=True)
 class Box(Cells):
@@ -68,7 +71,8 @@ class Box(Cells):
     def _made(self, name: str) -> np.ndarray:
         shared = self._shared(name)
         if isinstance(shared, Distribution):
-            return shared.draw(self.keys(name))
+            blocks = (slice(start, start + _BLOCK) for start in range(0, self.size, _BLOCK))
+            return np.concatenate([shared.draw(self._keys(name, where)) for where in blocks])
         values, index = self._levels(name, shared)
         return _as_column(values)[index]
 
@@ -95,10 +99,16 @@ class Box(Cells):
 
     def keys(self, source: str) -> np.ndarray:
         """As in `Cells`."""
-        by_name = {axis.name: axis for axis in self.axes}
-        chosen = self.draws.get(source, ())
-        codes = {name: by_name[name].codes[self._indices[name]] for name in chosen}
-        return keys_of(self.seed, source, codes, self.size)
+        return self._keys(source, slice(None))
+
+    def _keys(self, source: str, where: slice) -> np.ndarray:
+        codes = {name: self._codes[name][self._indices[name][where]] for name in self.draws.get(source, ())}
+        return keys_of(self.seed, source, codes, len(self.places[where]))
+
+    @cached_property
+    def _codes(self) -> dict[str, np.ndarray]:
+        """For each axis, the codes of its values."""
+        return {axis.name: axis.codes for axis in self.axes}
 
     def refuse(self, index: int, reason: str) -> None:
         """As in `Cells`."""

@@ -92,6 +92,8 @@ def _missing(job: Job) -> Box:
 
 def _filled(job: Job, name: str, variable: Variable, box: Box, values: np.ndarray) -> np.ndarray:
     """A whole chunk: what was there before, what is new, and beyond the grid what stands for "not run"."""
+    if box.size == math.prod(job.shape):
+        return values.reshape(job.shape)
     if job.before is None:
         chunk = np.full(job.shape, variable.fill_value, variable.dtype)
     else:

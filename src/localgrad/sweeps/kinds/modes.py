@@ -93,6 +93,8 @@ def _groups(cells: Cells) -> list[np.ndarray]:
         kinds = {word: number for number, word in enumerate(dict.fromkeys(words))}
         if len(kinds) > 1:
             code = np.unique(code * len(kinds) + np.array([kinds[x] for x in words])[index], return_inverse=True)[1]
+    if code.size == 0 or not code.any():
+        return [np.arange(cells.size)]
     order = np.argsort(code, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
 
@@ -108,9 +110,10 @@ def _integrate(cells: Cells, group: np.ndarray, found: dict[str, np.ndarray]) ->
         for half in np.array_split(group, 2):
             _integrate(cells, half, found)
         return
+    where: Any = slice(None) if len(group) == cells.size else group
     with np.errstate(over="ignore"):  # a peak loss beyond single precision is infinite there
         for name, column in found.items():
-            column[group] = getattr(run, name)[:-1].astype(column.dtype)
+            column[where] = getattr(run, name)[:-1]
 
 
 def _run(cells: Cells, group: np.ndarray) -> Ensemble:
@@ -135,7 +138,8 @@ def _numbers(cells: Cells, name: str, where: np.ndarray) -> Any:
     values, _ = cells.levels(name)
     if len(values) == 1:
         return None if values[0] is None else float(values[0])
-    found = cells.column(name)[where]
+    column = cells.column(name)
+    found = np.append(column, column[0]) if len(where) == cells.size + 1 else column[where]
     return None if found.dtype == object and found[0] is None else found.astype(float, copy=False)
 
 
