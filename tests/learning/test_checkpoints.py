@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 import zipfile
+from collections import namedtuple
 
 import equinox as eqx
 import jax
@@ -238,6 +239,9 @@ def assert_refused_without_digest(path, arrays):
     assert_refused(path, "its arrays do not belong together")
 
 
+Usage = namedtuple("Usage", "total used free")
+
+
 class Exploit:
     def __reduce__(self):
         return pytest.fail, ("unpickled",)
@@ -262,6 +266,13 @@ def test_a_zip_bomb_is_not_unpacked(path):
 def test_a_run_too_long_for_its_checkpoint_is_refused_before_it_starts(path):
     with pytest.raises(ValueError, match=r"would grow to [\d,]+ bytes, above the limit .* take fewer seeds"):
         run(path, num_steps=4 * 10**7, save_every=None)
+    assert not path.exists()
+
+
+def test_a_disk_without_room_is_found_before_computing(path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(10**6, 10**6 - 100, 100))
+    with pytest.raises(ValueError, match=r"checkpoint .* take about .* bytes on the disk, but 100 bytes are free"):
+        run(path)
     assert not path.exists()
 
 

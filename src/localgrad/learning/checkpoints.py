@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from localgrad.files import write_atomically
+from localgrad.files import check_disk, write_atomically
 from localgrad.tasks.weight_files import MAX_BYTES, array_from_npy, open_archive, read_bytes, read_member
 
 VERSION = 2
@@ -34,12 +34,15 @@ def write_checkpoint(path: Path, settings: Arrays, progress: Arrays) -> None:
 
 
 def check_room(path: Path, num_bytes: int) -> None:
-    """`ValueError` where a checkpoint with this many bytes of arrays could not be read again."""
+    """`ValueError` where a checkpoint with this many bytes of arrays could not be read again, or finds no room."""
     if num_bytes > 0.99 * MAX_BYTES:  # the rest is for headers
         raise ValueError(
             f"checkpoint {str(path)!r} would grow to {num_bytes:,} bytes, above the limit of {MAX_BYTES:,}; "
             "take fewer seeds, steps or snapshots, or run without a checkpoint"
         )
+    more = num_bytes - (path.stat().st_size if path.is_file() else 0)
+    remedy = "choose another place, or take fewer seeds, steps or snapshots"
+    check_disk(f"the arrays of checkpoint {str(path)!r}", more, path.absolute().parent, remedy)
 
 
 def restore_checkpoint(path: Path, settings: Arrays, restore: Callable[[dict[str, np.ndarray]], None]) -> None:
