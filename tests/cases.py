@@ -98,6 +98,7 @@ CREDIT_OF_PRESET: dict[str, tuple[Callable[..., tuple[np.ndarray, np.ndarray]], 
     "tbptt": (lambda A, W, R, g: (A, W), LAGS),
     "rflo": (lambda A, W, R, g: (R, DECAY * _identity(W)), None),
     "eprop": (lambda A, W, R, g: (A, _diagonal(W)), None),
+    "eprop-bellec": (lambda A, W, R, g: (A, 0 * W), None),
     "feedback-alignment": (lambda A, W, R, g: (R, W), None),
     "three-factor": (lambda A, W, R, g: (R, 0 * W), 1),
 }

@@ -329,3 +329,26 @@ def layer_update(
             for i in range(horizon - 1 - j):
                 dpoles[k] += credit @ E[i + j + 1] @ np.conj(poles[k] ** i * B[k])
     return dC, dpoles, dB
+
+
+def layer_update_of_noise(
+    F: np.ndarray, m: np.ndarray, lags: int | None, student: Network, teacher: Network, x: np.ndarray, loss: str
+) -> Network:
+    """The mean update that the sequences `x` (steps × sequences × input) bring to a layer, from what it recorded."""
+    (C, poles, B), (C_star, poles_star, B_star) = student, teacher
+    horizon, num_sequences, _ = x.shape
+    h, h_star = ([np.zeros((num_sequences, len(z)), complex)] for z in (poles, poles_star))
+    for now in x:
+        h.append(poles * h[-1] + now @ B.T)
+        h_star.append(poles_star * h_star[-1] + now @ B_star.T)
+    dC, dpoles, dB = np.zeros_like(C), np.zeros_like(poles), np.zeros_like(B)
+    last_steps = [horizon] if loss == "final" else range(1, horizon + 1)
+    for t in last_steps:
+        error = np.real(h[t] @ C.T - h_star[t] @ C_star.T) / (len(last_steps) * num_sequences)
+        dC += error.T @ h[t].conj()
+        credit = error @ F.conj()
+        for j in range(t if lags is None else min(lags, t)):
+            dpoles += np.sum(credit * h[t - 1 - j].conj(), axis=0)
+            dB += credit.T @ x[t - 1 - j]
+            credit = credit * np.conj(m)
+    return dC, dpoles, dB

@@ -1,5 +1,6 @@
 """What every rule must satisfy: each preset, blends, and random points of the rule space."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +15,19 @@ from cases import (
     HIDDEN,
     HORIZON,
     INPUT,
+    LAYER,
     OUTPUT,
     STUDENT,
+    TASKS,
     TEACHER,
     TEACHER_HIDDEN,
     assert_close,
     distance,
+    layer,
     matrices,
     network,
 )
+from oracles import task_update
 
 import localgrad as lg
 from localgrad.rules.presets import PRESETS
@@ -191,3 +196,63 @@ def test_unaligned_axes_mix_the_modes_of_eprop():
 
 def test_a_rule_describes_itself(case):
     assert case().describe().startswith(case().name)
+
+
+# --- rules × models × tasks ------------------------------------------------------------------------------------------
+
+LEAK = np.array([0.2, 0.5, 0.9, 1.0])
+# A propagator that mixes units is refused by layers; so are patterns of a matrix, told in tests/updates/test_layers.py.
+MIXES = ("masked-with-fixed-matrix",)
+
+
+EVERY_TASK = [
+    pytest.param(task, id=task.id, marks=[] if task.id in ("teacher", "closed-loop") else pytest.mark.slow)
+    for task in TASKS
+]
+
+
+def leaky_reference(case, student):
+    """`F`, `M` and the weights of the network that a leaky one is; `J₀` takes part where the rule names it."""
+    A, W, B = student
+    column = LEAK[:, None]
+    J = (1 - column) * np.eye(HIDDEN) + column * W
+    F, M, lags = case.reference((A, J, B))
+    kept = case().propagator.internal or 0
+    return F, M + kept * np.diag(1 - LEAK), lags, (A, J, column * B)
+
+
+@pytest.mark.parametrize("task", EVERY_TASK)
+def test_a_leaky_network_on_every_task(case, task):
+    """As the network `(A, (1 − α) I + αW, αB)`, whose update comes back as `ΔW = α ΔJ`, `ΔB = α Δ(αB)`."""
+    F, M, lags, plain = leaky_reference(case, STUDENT)
+    expected = task_update(F, M, lags, plain, task.matrices, HORIZON)
+    update = lg.expected_update(case(), lg.LeakyRNN(*STUDENT, LEAK), task(), horizon=HORIZON)
+    column = LEAK[:, None]
+    assert_close(matrices(update), (expected[0], column * expected[1], column * expected[2]), ROUNDING)
+    assert not np.any(update.leak)
+
+
+@pytest.mark.parametrize("task", EVERY_TASK)
+def test_a_layer_on_every_task(case, task):
+    """As its network of real blocks, by brute force; where a rule mixes units, refused with the remedy."""
+    rule, given = case(), task()
+    if getattr(given, "student_noise", None) is not None:
+        given = eqx.tree_at(lambda t: t.student_noise, given, jnp.tile(given.student_noise, (2, 1)))
+    if case.id in MIXES:
+        with pytest.raises(ValueError, match=r"take lg\.real_blocks of the layer"):
+            lg.expected_update(rule, layer(LAYER), given, horizon=HORIZON)
+        return
+    C, poles, B = LAYER
+    F, m, lags = case.reference((C, np.diag(poles), B))
+    blocks = lambda z: np.block([[z.real, -z.imag], [z.imag, z.real]])  # noqa: E731
+    m = m + (rule.propagator.internal or 0) * np.diag(poles)
+    in_blocks = task.matrices._replace(Nh=np.tile(task.matrices.Nh, (2, 1)))
+    student = (np.c_[C.real, -C.imag], blocks(np.diag(poles)), np.r_[B.real, B.imag])
+    dA, dW, dB = task_update(np.c_[F.real, -F.imag], blocks(m.astype(complex)), lags, student, in_blocks, HORIZON)
+    re, im = slice(None, HIDDEN), slice(HIDDEN, None)
+    expected = (
+        dA[:, re] - 1j * dA[:, im],
+        np.diag(dW[re, re] + dW[im, im]) + 1j * np.diag(dW[im, re] - dW[re, im]),
+        dB[re] + 1j * dB[im],
+    )
+    assert_close(lg.expected_update(rule, layer(LAYER), given, horizon=HORIZON).arrays, expected, ROUNDING)

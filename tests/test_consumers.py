@@ -141,7 +141,7 @@ class TestNetworks:
         settings = {"learning_rate": 0.1, "batch_size": 3, "horizon": 4, "method": method}
         if method == "online" and not kind.rule.propagator.is_elementwise:
             with pytest.raises(ValueError, match="dense matrix, which no eligibility trace holds"):
-                lg.Trainer(kind.rule, network(TEACHER), **settings)
+                lg.Trainer(kind.rule, network(TEACHER), **settings).init(network(STUDENT))
             return
         update, _ = lg.Trainer(kind.rule, network(TEACHER), **settings).update(jax.random.key(0), network(STUDENT))
         noise = np.asarray(Noise(jax.random.key(0), 4, 3).all(as_task(network(TEACHER))))

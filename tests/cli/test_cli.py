@@ -9,7 +9,7 @@ import pytest
 from demo_experiment import DEMO, FAILING
 from typer.testing import CliRunner
 
-from localgrad import Mode, __version__, aligned_network, expected_loss, load_teacher
+from localgrad import Mode, __version__, aligned_network, expected_loss, load_run, load_teacher
 from localgrad.cli.commands import app
 from localgrad.reproduction import catalogue
 from localgrad.reproduction.paper import STATEMENTS
@@ -264,6 +264,39 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch):
     result = run("train", *SMALL_RUN, "--checkpoint", path)
     assert_one_line_error(result, "interrupted; the same command goes on from", str(path), status=130)
     assert_one_line_error(run("train", *SMALL_RUN), "interrupted; nothing was written", status=130)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ("--rule eprop-bellec --model leaky --leak 0.3", "LeakyRNN"),
+        ("--rule rflo --decay 0.4 --model layer --poles lru", "DiagonalSSM"),
+    ],
+)
+def test_train_takes_other_models(options, kind, tmp_path):
+    out = tmp_path / "run.npz"
+    words = [*SMALL_RUN[:2], *SMALL_RUN[6:], *options.split(), "--out", out, "--json"]
+    document = json.loads(run("train", *words).stdout)
+    assert document["model"] == kind
+    found = load_run(out)
+    assert type(found.final).__name__ == kind
+    assert float(found.final_loss[0]) == pytest.approx(document["seeds"][0]["final_loss"])
+    assert_one_line_error(run("train", *SMALL_RUN, "--teacher", out), "holds no W")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--model cell", "is unknown; give network, leaky or layer"),
+        ("--leak 0.2", "--leak 0.2 is for --model leaky"),
+        ("--model leaky", "needs --leak"),
+        ("--model leaky --leak 2", "leak must lie in (0, 1]"),
+        ("--poles lru", "--poles lru is for --model layer"),
+        ("--model layer --poles cosh", "poles of a layer must be"),
+    ],
+)
+def test_train_refuses_models(options, words):
+    assert_one_line_error(run("train", *SMALL_RUN, *options.split()), words)
 
 
 def test_train_takes_a_task(tmp_path):

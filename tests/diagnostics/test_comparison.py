@@ -131,7 +131,7 @@ BAD = {
     "axes": (
         ([lg.BPTT()], lg.LinearRNN(NETWORKS.A, NETWORKS.W[0], NETWORKS.B), network(TEACHER)),
         {},
-        r"leading axes \[\(2, 3\), \(3,\), \(2, 3\)\]",
+        r"leading axes \[\(2, 3\), \(3,\)\]",
     ),
     "nan": (([lg.BPTT()], scaled_to(np.nan), network(TEACHER)), {}, r"index \(1, 0\) .* student's W has an entry"),
     "feedback": (([lg.RFLO(np.ones((2, 5)), 0.4)], NETWORKS, network(TEACHER)), {}, r"feedback has shape \(2, 5\)"),

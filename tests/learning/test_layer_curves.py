@@ -5,7 +5,8 @@ import pytest
 from cases import LAYER, LAYER_TEACHER, layer, network, random_layer
 
 import localgrad as lg
-from localgrad.models.layer_poles import LAYER_POLES, coordinates_of, find_layer_poles, layer_at
+from localgrad.models.coordinates import coordinates_of
+from localgrad.models.layer_poles import LAYER_POLES
 from localgrad.models.poles import find_poles
 
 STEP = 1e-3
@@ -20,8 +21,7 @@ ONE, TEACHER = real_layer([[0.8]], [0.5], [[-1.2]]), real_layer([[1.1]], [0.6], 
 
 @pytest.mark.parametrize("kind", LAYER_POLES)
 def test_coordinates_and_back(kind):
-    arrays = coordinates_of(layer(LAYER), find_layer_poles(kind))
-    for found, expected in zip(layer_at(arrays, find_layer_poles(kind)).arrays, LAYER, strict=True):
+    for found, expected in zip(coordinates_of(layer(LAYER), kind).model.arrays, LAYER, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
 
 
@@ -69,12 +69,6 @@ def test_direct_poles_diverge_where_bounded_ones_do_not():
 def test_what_cannot_be_learned_is_refused(student, options, match):
     with pytest.raises(ValueError, match=match):
         lg.learn(lg.BPTT(), layer(student), layer(LAYER_TEACHER), duration=1.0, **options)
-
-
-def test_a_run_is_not_saved_without_a_format(tmp_path):
-    curve = lg.learn(lg.BPTT(), ONE, TEACHER, duration=STEP, method=lg.Steps(STEP), poles="tanh")
-    with pytest.raises(ValueError, match="has no file format"):
-        lg.save(curve, tmp_path / "run.npz")
 
 
 def test_poles_of_networks_are_refused():

@@ -65,7 +65,7 @@ def assert_finite(run):
 def test_update_is_that_of_its_sequences(case, method, loss):
     if method == "online" and case.id not in ONLINE:
         with pytest.raises(ValueError, match="use method 'correlation' or 'recorded'"):
-            trainer(case(), method, loss)
+            trainer(case(), method, loss).init(network(STUDENT))
         return
     update, value = trainer(case(), method, loss).update(KEY, network(STUDENT))
     x = np.asarray(Noise(KEY, HORIZON, BATCH).all(as_task(network(TEACHER))))

@@ -84,8 +84,3 @@ def test_words_and_sums():
 def test_leaks_that_are_refused(leak):
     with pytest.raises(ValueError, match=r"leak (must lie in \(0, 1\]|has shape)"):
         lg.LeakyRNN(A, W, B, leak)
-
-
-def test_learning_wants_a_network_without_a_leak():
-    with pytest.raises(ValueError, match="the student must be a LinearRNN"):
-        lg.learn(lg.BPTT(), lg.LeakyRNN(A, W, B, 0.5), network(TEACHER), duration=1.0)

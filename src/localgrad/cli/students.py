@@ -1,14 +1,15 @@
 """What `localgrad train` does: teacher, students and rule from words; a run as a document, a weight file and a figure.
 
-Students are Gaussian, `scale / √hidden` in `A` and `W` and `scale / √input` in `B`. A fixed feedback is drawn for each
-seed with standard deviation `scale / √hidden`. Everything comes from one seed number.
+Students are Gaussian, `scale / √hidden` in `A` and `W` and `scale / √input` in `B`. Of a layer so are `C` and `B`, and
+its poles are spread evenly over the disc of radius 0.9. A fixed feedback is drawn for each seed with standard deviation
+`scale / √hidden`; a complex number has half of the variance in each part. Everything comes from one seed number.
 """
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,6 +20,9 @@ from localgrad.cli.targets import task_without
 from localgrad.learning.result import TrainingRun
 from localgrad.learning.training_loop import losses_of
 from localgrad.models.aligned import Mode, aligned_network
+from localgrad.models.arrays import in_precision, readout_of
+from localgrad.models.diagonal import DiagonalSSM
+from localgrad.models.leaky import LeakyRNN
 from localgrad.models.linear import LinearRNN, random_network
 from localgrad.outcomes import Outcome
 from localgrad.rules.presets import make_rule, parameters_of
@@ -91,19 +95,54 @@ def _random_teacher(text: str, sizes: list[Any], spectral_radius: float, seed: i
     return random_network(*sizes, key=key, spectral_radius=spectral_radius)
 
 
-def make_students(task: LinearTask, hidden: int, *, scale: float, seeds: int, seed: int, dtype: Any) -> LinearRNN:
-    """Gaussian students, with a leading axis `"seeds"`."""
+class Kind(NamedTuple):
+    """What kind of student `--model` asks for: its class, the leak of its units, what its poles are trained by."""
+
+    model: type
+    leak: float
+    poles: str
+
+    @classmethod
+    def of(cls, model: str, leak: float | None, poles: str | None) -> Kind:
+        """From the options; `ValueError` for another word, and for an option that the model has no use for."""
+        kinds: dict[str, type] = {"network": LinearRNN, "leaky": LeakyRNN, "layer": DiagonalSSM}
+        if model not in kinds:
+            raise ValueError(f"--model {model[:40]!r} is unknown; give network, leaky or layer")
+        if model != "leaky" and leak is not None:
+            raise ValueError(f"--leak {leak:g} is for --model leaky; leave it out or add --model leaky")
+        if model == "leaky" and leak is None:
+            raise ValueError("--model leaky needs --leak, such as --leak 0.2")
+        if model != "layer" and poles is not None:
+            raise ValueError(f"--poles {poles[:40]} is for --model layer; leave it out or add --model layer")
+        return cls(kinds[model], 1.0 if leak is None else leak, poles or "direct")
+
+
+def make_students(task: LinearTask, hidden: int, *, kind: Kind, scale: float, seeds: int, seed: int, dtype: Any) -> Any:
+    """Random students of a kind, with a leading axis `"seeds"`."""
     output, _, input = task.sizes
     if not 0 < scale < np.inf:
         raise ValueError(f"--scale must be a positive finite number; got {scale}")
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2), seeds)
+    if kind.model is DiagonalSSM:
+        return in_precision(dtype, jax.vmap(lambda key: _random_layer((output, hidden, input), scale, key))(keys))
     batch = jax.vmap(lambda key: random_network(output, hidden, input, key=key, scale=scale))(keys)
-    return jax.tree.map(lambda x: x.astype(dtype), batch)
+    batch = jax.tree.map(lambda x: x.astype(dtype), batch)
+    A, W, B = batch.matrices
+    return LeakyRNN(A, W, B, leak=kind.leak) if kind.model is LeakyRNN else batch
+
+
+def _random_layer(sizes: tuple[int, int, int], scale: float, key: Any) -> DiagonalSSM:
+    output, hidden, input = sizes
+    keys = jax.random.split(key, 4)
+    poles = 0.9 * jax.numpy.sqrt(jax.random.uniform(keys[0], (hidden,)))
+    turned = poles * jax.numpy.exp(2j * np.pi * jax.random.uniform(keys[1], (hidden,)))
+    C = scale / np.sqrt(hidden) * jax.random.normal(keys[2], (output, hidden), complex)
+    return DiagonalSSM(C, turned, scale / np.sqrt(input) * jax.random.normal(keys[3], (hidden, input), complex))
 
 
 def make_training_rule(
     name: str,
-    students: LinearRNN,
+    students: Any,
     *,
     feedback_scale: float | None,
     decay: float | None,
@@ -124,7 +163,7 @@ def make_training_rule(
         if not (np.isfinite(scale) and scale != 0):
             raise ValueError(f"--feedback-scale must be a finite number other than 0; got {scale}")
         key = jax.random.fold_in(jax.random.key(seed), 3)
-        A = students.A
+        A = readout_of(students)
         feedback = scale / np.sqrt(A.shape[-1]) * jax.random.normal(key, A.shape, A.dtype)
     return make_rule(name, feedback=feedback, decay=decay, lags=lags, through_plant=through_plant or None)
 
@@ -132,13 +171,15 @@ def make_training_rule(
 def describe_run(run: TrainingRun) -> dict[str, Any]:
     """A run as a document that JSON can hold; losses are exact expected ones."""
     trainer = run.trainer
-    names, white = ("output", "hidden", "input"), trainer.task.is_white_teacher
+    names = ("output", "hidden", "input")
+    white = isinstance(trainer.task, DiagonalSSM) or trainer.task.is_white_teacher
     task_names = names if white else ("output", "state", "input")
     initial = np.asarray(losses_of(trainer, run.initial))
     rows = zip(run.outcome, initial, run.final_loss, run.diverged_at, strict=True)
     return {
         "rule": trainer.rule.describe(),
         "teacher_sizes" if white else "task_sizes": dict(zip(task_names, trainer.task.sizes, strict=True)),
+        "model": type(run.initial).__name__,
         "student_sizes": dict(zip(names, run.initial.sizes, strict=True)),
         "num_steps": run.loss.shape[-1],
         "learning_rate": float(trainer.learning_rate),

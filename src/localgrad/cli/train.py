@@ -42,6 +42,16 @@ def train(
         int | None, typer.Option(metavar="N", help="Hidden units of a student. [default: as many as "
                             "the teacher has, or the task state variables]", min=1)
     ] = None,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="What learns: network, leaky (units that leak), or layer "
+                     "(a diagonal state-space layer).")] = "network",
+    leak: Annotated[
+        float | None, typer.Option(metavar="LEAK", help="Leak α of the units of --model leaky, above 0 and up to 1.")
+    ] = None,
+    poles: Annotated[
+        str | None,
+        typer.Option(metavar="POLES", help="What --model layer trains its poles by: direct, tanh, lru or s4d. "
+                     "[default: direct]"),
+    ] = None,
     scale: Annotated[float, typer.Option(metavar="SCALE", help="Scale of a student's Gaussian initial weights.")] = 0.3,
     learning_rate: Annotated[float, typer.Option(metavar="RATE", help="Learning rate, positive.")] = 0.01,
     steps: Annotated[int, typer.Option(metavar="N", help="Updates.", min=1)] = 2000,
@@ -66,7 +76,7 @@ def train(
     ] = None,
     checkpoint_every: Annotated[int, typer.Option(metavar="N", help="Steps between two checkpoints.", min=1)] = 1000,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Final weights and losses (.npz); of 1 seed, itself a teacher.")
+        Path | None, typer.Option(metavar="FILE", help="Final weights and losses (.npz); of 1 network, a teacher.")
     ] = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Loss curves (.png or .svg).")] = None,
     as_json: JsonOption = False,
@@ -81,6 +91,8 @@ def train(
     - `localgrad train --rule rflo --decay 0.5 --teacher modes:0.9,0.7,0.5 --hidden 20 --out student.npz`
     - `localgrad train --rule eprop --teacher connectome.csv --spectral-radius 0.9 --steps 100000 --checkpoint run.npz`
     - `localgrad train --rule rflo --decay 0.5 --task oscillator --hidden 8`
+    - `localgrad train --rule eprop-bellec --model leaky --leak 0.2 --teacher modes:0.9,0.7 --hidden 20`
+    - `localgrad train --rule bptt --model layer --poles lru --teacher modes:0.9,0.7 --hidden 20`
     """
     given = {"--teacher": teacher, "--task": task}
     source = check_one_source(given)
@@ -108,14 +120,17 @@ def train(
     cleaning: dict[str, Any] = {"symmetrize": symmetrize, "missing": missing, "subject": subject}
     found = work.make_task(teacher, task, spectral_radius=spectral_radius, seed=seed, **cleaning)
     dtype = "float64" if double else "float32"
-    batch_of = work.make_students(found, hidden or found.sizes[1], scale=scale, seeds=seeds, seed=seed, dtype=dtype)
+    kind = work.Kind.of(model, leak, poles)
+    width = hidden or found.sizes[1]
+    batch_of = work.make_students(found, width, kind=kind, scale=scale, seeds=seeds, seed=seed, dtype=dtype)
     chosen = work.make_training_rule(rule, batch_of, feedback_scale=feedback_scale, decay=decay, lags=lags,
                                      through_plant=through_plant, seed=seed)  # fmt: skip
     started = time.perf_counter()
     try:
         run = run_training(
             chosen, batch_of, found, key=jax.random.fold_in(jax.random.key(seed), 4), learning_rate=learning_rate,
-            num_steps=steps, batch_size=batch, horizon=horizon, loss=cast(Any, loss), method=method, target_loss=target,
+            num_steps=steps, batch_size=batch, horizon=horizon, loss=cast(Any, loss), method=method, poles=kind.poles,
+            target_loss=target,
             checkpoint=checkpoint, checkpoint_every=checkpoint_every, progress=True,
         )  # fmt: skip
     except KeyboardInterrupt as interruption:

@@ -21,16 +21,19 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from localgrad.checks import check_kind, in_our_arithmetic
+from localgrad.checks import in_our_arithmetic
 from localgrad.diagnostics.values import cosine
+from localgrad.models.arrays import arrays_of, leading_axes, map_arrays
+from localgrad.models.diagonal import DiagonalSSM
+from localgrad.models.kinds import check_model
+from localgrad.models.leaky import LeakyRNN
 from localgrad.models.linear import LinearRNN
 from localgrad.rules.compiled import in_compiled_form
 from localgrad.rules.presets import BPTT
 from localgrad.rules.rule import Rule
-from localgrad.tasks.linear_task import LinearTask, as_task
-from localgrad.updates.exact import exact_update
+from localgrad.tasks.linear_task import LinearTask
+from localgrad.updates.engines import engine_of, given_task
 from localgrad.updates.horizon import Horizon, Loss
-from localgrad.updates.problem import check_rule
 
 
 class Agreement(NamedTuple):
@@ -48,7 +51,8 @@ class UpdateComparison(NamedTuple):
     """Each rule's update against BPTT's gradient.
 
     - `rules`: the rules' names, in the order of the first axis of every array.
-    - `whole`: the `Agreement` over all parameters; `W` and `B`: over these alone.
+    - `whole`: the `Agreement` over all parameters; `W` and `B`: over these alone. Of a layer, `W` is over the poles,
+        and a complex number is two.
     """
 
     rules: tuple[str, ...]
@@ -60,8 +64,8 @@ class UpdateComparison(NamedTuple):
 @in_our_arithmetic
 def compare_updates(
     rules: Sequence[Rule],
-    networks: LinearRNN,
-    task: LinearRNN | LinearTask,
+    networks: LinearRNN | LeakyRNN | DiagonalSSM,
+    task: LinearRNN | DiagonalSSM | LinearTask,
     *,
     horizon: int | None = None,
     loss: Loss = "final",
@@ -73,7 +77,7 @@ def compare_updates(
     **Arguments:**
 
     - `rules`: at least one; a fixed feedback of shape `"output hidden"` serves all networks.
-    - `networks`: a `LinearRNN` with any leading axes, the same for `A`, `W` and `B`.
+    - `networks`: a `LinearRNN`, `LeakyRNN` or `DiagonalSSM` with any leading axes, the same for all its arrays.
     - `task`, `horizon`, `loss`: as in `expected_update`.
 
     **Returns:** an `UpdateComparison`.
@@ -89,19 +93,20 @@ def compare_updates(
     >>> found.W.cosine.tolist()  # symmetric e-prop is BPTT in a mode; RFLO with the wrong sign goes the other way
     [1.0, -1.0]
     """
-    _check_batch(rules, networks)
-    over, task = Horizon.of(horizon, loss), as_task(task)
-    leading = networks.W.shape[:-2]
-    batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[-2:]), networks)
+    leading = _check_batch(rules, networks)
+    over, task = Horizon.of(horizon, loss), given_task(task)
+    batch = map_arrays(lambda axes, x: x.reshape(-1, *x.shape[x.ndim - axes :]), networks)
+    through = not isinstance(task, DiagonalSSM) and task.is_closed_loop
 
     def parts(rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All parameters, `W` and `B` of the updates, each as rows "... parameters"."""
-        found = _updates(in_compiled_form(rule, *networks.A.shape[-2:]), batch, task, over)
-        A, W, B = (np.asarray(x, dtype=np.float64).reshape(*leading, -1) for x in found.matrices)
-        _explain_missing(np.isnan(W[..., 0]), rule, networks, task, over)
-        return np.concatenate([A, W, B], axis=-1), W, B
+        """All parameters, those of the recurrence and of the input of the updates, as rows "... parameters"."""
+        found = _updates(in_compiled_form(rule, *networks.sizes[:2]), batch, task, over)
+        rows = {name: _real_row(x, leading) for name, x in arrays_of(found).items()}
+        recurrent, inward = (rows[name] for name in _WEIGHTS[type(networks)])
+        _explain_missing(np.isnan(recurrent[..., 0]), rule, networks, task, over)
+        return np.concatenate(list(rows.values()), axis=-1), recurrent, inward
 
-    gradient = parts(BPTT(through_plant=task.is_closed_loop))
+    gradient = parts(BPTT(through_plant=through))
     updates = [parts(rule) for rule in rules]
     whole, W, B = (
         _agreement(np.stack(part), reference)
@@ -110,9 +115,19 @@ def compare_updates(
     return UpdateComparison(tuple(rule.name for rule in rules), whole, W, B)
 
 
+# The arrays that `UpdateComparison.W` and `.B` speak of.
+_WEIGHTS = {LinearRNN: ("W", "B"), LeakyRNN: ("W", "B"), DiagonalSSM: ("poles", "B")}
+
+
+def _real_row(x: Any, leading: tuple[int, ...]) -> np.ndarray:
+    """Numbers as rows of real ones: of a complex number its real and its imaginary part."""
+    wide = np.asarray(x, np.complex128 if np.iscomplexobj(x) else np.float64)
+    return wide.reshape(*leading, -1).view(np.float64)
+
+
 @eqx.filter_jit
-def _updates(rule: Rule, batch: LinearRNN, task: LinearTask, horizon: Horizon) -> LinearRNN:
-    return jax.vmap(lambda network: exact_update(rule, network, task, horizon))(batch)
+def _updates(rule: Rule, batch: Any, task: Any, horizon: Horizon) -> Any:
+    return jax.vmap(lambda student: engine_of(student).update(rule, student, task, horizon))(batch)
 
 
 def _agreement(update: np.ndarray, gradient: np.ndarray) -> Agreement:
@@ -121,25 +136,24 @@ def _agreement(update: np.ndarray, gradient: np.ndarray) -> Agreement:
     return Agreement(cosine(update, gradient), np.divide(size, reference, out=without_gradient, where=reference != 0))
 
 
-def _check_batch(rules: Any, networks: Any) -> None:
+def _check_batch(rules: Any, networks: Any) -> tuple[int, ...]:
+    """The leading axes of the networks; `ValueError` where they or the rules are none."""
     if not isinstance(rules, Sequence) or not rules or not all(isinstance(rule, Rule) for rule in rules):
         raise ValueError("rules must be a sequence of at least one Rule, for example [BPTT(), EProp()]")
-    check_kind("batch of networks", networks, LinearRNN, "stack their A, W and B")
-    shapes = [x.shape[:-2] for x in networks.matrices]
-    if len(set(shapes)) > 1:
-        raise ValueError(f"A, W and B of the networks have leading axes {shapes}; they must be the same for all three")
+    check_model(networks, "batch of networks", "stack their arrays")
     for rule in rules:
-        check_rule(rule, networks)
+        Rule.check_fits(rule, *networks.sizes[:2], diagonal=isinstance(networks, DiagonalSSM))
+    return leading_axes(networks)
 
 
-def _explain_missing(missing: np.ndarray, rule: Rule, networks: LinearRNN, task: LinearTask, horizon: Horizon) -> None:
+def _explain_missing(missing: np.ndarray, rule: Rule, networks: Any, task: Any, horizon: Horizon) -> None:
     """Raise the `ValueError` that names the first network without an update, and says why it has none."""
     if not missing.any():
         return
     index = tuple(int(i) for i in np.argwhere(missing)[0])
     reason = "its update cannot be computed in this floating-point precision"
     try:
-        exact_update(rule, jax.tree.map(lambda x: x[index], networks), task, horizon)
+        engine_of(networks).update(rule, jax.tree.map(lambda x: x[index], networks), task, horizon)
     except ValueError as error:
         reason = str(error)
     where = f"the network at index {index} of the batch: " if index else ""

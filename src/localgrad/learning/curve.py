@@ -13,6 +13,7 @@ from localgrad.diagnostics.alignment import Alignment, alignment
 from localgrad.diagnostics.rank import SingularSpectrum, singular_spectrum
 from localgrad.learning.methods import Flow, Steps
 from localgrad.models.diagonal import DiagonalSSM
+from localgrad.models.leaky import LeakyRNN, linear_form
 from localgrad.models.linear import conserved_quantity
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
@@ -33,7 +34,7 @@ class LearningCurve:
     - `initial`, `final`: the networks at both ends; `final_rule`: the rule at the end, whose feedback may have learned.
     - `snapshot_times`, `snapshots`: the networks on the way, with a leading axis `"snapshots"`; a run that ended
         before holds its final network from then on. `states`: what of the rule learned, at the same times.
-    - `steps`: how many steps the integrator tried.
+    - `steps`: how many steps the integrator tried. `poles`: what a `DiagonalSSM` trained its poles by.
     """
 
     rule: Rule
@@ -53,6 +54,7 @@ class LearningCurve:
     snapshots: Any
     states: tuple[np.ndarray, ...]
     steps: np.ndarray
+    poles: str = "direct"
 
     def __repr__(self) -> str:
         sizes = "{} outputs, {} hidden units, {} inputs".format(*self.initial.sizes)
@@ -90,6 +92,8 @@ class LearningCurve:
     def _need_networks(self, what: str) -> None:
         if isinstance(self.snapshots, DiagonalSSM):
             raise ValueError(f"a DiagonalSSM has no {what} here; take lg.real_blocks of its snapshots")
+        if isinstance(self.snapshots, LeakyRNN) and what in ("spectrum", "conserved_drift"):
+            raise ValueError(f"a LeakyRNN has no {what} here; take snapshots.linear_form().network")
 
     @cached_property
     def feedback(self) -> np.ndarray | None:
@@ -110,7 +114,7 @@ class LearningCurve:
     def alignment(self) -> Alignment:
         """The snapshots' alignment with the teacher's modes (`localgrad.alignment`); the teacher must be aligned."""
         self._need_networks("alignment")
-        return alignment(self.snapshots, self.teacher, self.feedback)
+        return alignment(linear_form(self.snapshots).network, self.teacher, self.feedback)
 
     @cached_property
     def spectrum(self) -> SingularSpectrum:
@@ -121,10 +125,11 @@ class LearningCurve:
 
     @cached_property
     def spectral_radius(self) -> np.ndarray:
-        """`ρ(W)` of each snapshot; of a layer its largest `|λ|`."""
+        """`ρ(W)` of each snapshot; where units leak that of their Jacobian, of a layer its largest `|λ|`."""
         if isinstance(self.snapshots, DiagonalSSM):
             return np.abs(np.asarray(self.snapshots.poles)).max(axis=-1)
-        return np.abs(np.linalg.eigvals(np.asarray(self.snapshots.W, dtype=np.float64))).max(axis=-1)
+        W = np.asarray(linear_form(self.snapshots).network.W, dtype=np.float64)
+        return np.abs(np.linalg.eigvals(W)).max(axis=-1)
 
     @cached_property
     def conserved_drift(self) -> np.ndarray:

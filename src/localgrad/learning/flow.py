@@ -16,22 +16,23 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from localgrad.checks import check_kind, check_positive, in_our_arithmetic, in_words, is_real
 from localgrad.learning.curve import LearningCurve
 from localgrad.learning.integration import Scales, Settings, integrate_all, of_seed
-from localgrad.learning.layers import check_layers, integrate_layers, radius_of, silent_loss_of
 from localgrad.learning.methods import Flow, Steps, as_method
+from localgrad.models.arrays import as_batch, in_precision, leading_axes, precision_of, readout_of
+from localgrad.models.coordinates import coordinates_of
 from localgrad.models.diagonal import DiagonalSSM
-from localgrad.models.linear import LinearRNN, spectral_radius
+from localgrad.models.kinds import check_model
+from localgrad.models.leaky import LeakyRNN
+from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import CONVERGED_LOSS, Outcome
 from localgrad.rules.numbers import as_numbers
 from localgrad.rules.rule import Rule
-from localgrad.tasks.linear_task import LinearTask, as_task
-from localgrad.updates.exact import silent_loss
-from localgrad.updates.existence import check_update
+from localgrad.tasks.linear_task import LinearTask
+from localgrad.updates.engines import engine_of, given_task, radius_of, silent_loss_of
 from localgrad.updates.horizon import Horizon, Loss
 
 _SNAPSHOTS_PER_DECADE, _DECADES = 8, 4
@@ -42,7 +43,7 @@ _MOST_STEPS = 10**7
 @in_our_arithmetic
 def learn(
     rule: Rule,
-    student: LinearRNN | DiagonalSSM,
+    student: LinearRNN | LeakyRNN | DiagonalSSM,
     task: LinearRNN | DiagonalSSM | LinearTask,
     *,
     duration: float,
@@ -58,7 +59,7 @@ def learn(
     **Arguments:**
 
     - `rule`, `student`, `task`, `horizon`, `loss`: as in `expected_update`. A student with one leading axis
-        `"seeds"` is a batch; the rule's feedback may then have that axis too. A `DiagonalSSM` learns likewise.
+        `"seeds"` is a batch; the rule's feedback may then have that axis too. A leak does not learn.
     - `poles`: what a `DiagonalSSM` trains its poles by: `"direct"`, `"tanh"`, `"lru"` or `"s4d"`
         (docs/state_space.md).
     - `duration`: learning time (learning rate × steps), positive.
@@ -92,35 +93,16 @@ def learn(
             f"tolerance must lie in [0, 1), relative to a silent student's loss; got {in_words(tolerance)}"
         )
     over, times = Horizon.of(horizon, loss), _snapshot_times(save_at, duration)
-    problem = {"over": over, "method": how, "duration": float(duration), "tolerance": float(tolerance)}
-    if isinstance(student, DiagonalSSM):
-        return _learn_layers(rule, student, task, times, poles, problem)
-    if not isinstance(poles, str) or poles != "direct":
-        raise ValueError(
-            f"poles={in_words(poles)} is for a DiagonalSSM; the poles of a network are its W's eigenvalues"
-        )
-    students, given = _as_batch(student), as_task(task)
-    _check_networks(rule, students, given, over)
-    silent = silent_loss(given, over)
-    dtype = jnp.result_type(*students.matrices, *jax.tree.leaves(given))  # time too, or diffrax would widen the weights
-    alone = 0.0 if given.is_closed_loop else spectral_radius(given.dynamics)
-    numbers = _scales(silent, alone, duration, tolerance, how)
-    students, cast, scales, at = jax.tree.map(lambda x: np.asarray(x, dtype), (students, given, numbers, times))
-    run = integrate_all(rule, students, cast, scales, at, _settings(how, over, duration))
+    problem = {"over": over, "method": how, "duration": float(duration), "tolerance": float(tolerance), "poles": poles}
+    students, given = _as_batch(student), given_task(task)
+    _check_students(rule, students, given, over, poles)
+    silent = silent_loss_of(given, over)
+    dtype = precision_of(students, given)  # time too, or diffrax would widen the weights
+    numbers = _scales(silent, radius_of(given), duration, tolerance, how)
+    students, cast = jax.tree.map(np.asarray, in_precision(dtype, (students, given)))
+    scales, at = jax.tree.map(lambda x: np.asarray(x, dtype), (numbers, times))
+    run = integrate_all(rule, students, cast, scales, at, _settings(how, over, duration), poles)
     return _as_curve(rule, student, given, times, run, silent_loss=float(silent), **problem)
-
-
-def _learn_layers(
-    rule: Rule, student: DiagonalSSM, task: Any, times: np.ndarray, poles: str, problem: dict[str, Any]
-) -> LearningCurve:
-    how, over, duration = problem["method"], problem["over"], problem["duration"]
-    check_kind("rule", rule, Rule)
-    students = student if student.C.ndim == 3 else jax.tree.map(lambda x: np.asarray(x)[None], student)
-    check_layers(rule, students, task, over)
-    silent = silent_loss_of(task, over)
-    scales = _scales(silent, radius_of(task), duration, problem["tolerance"], how)
-    run = integrate_layers(rule, students, task, scales, times, _settings(how, over, duration), poles)
-    return _as_curve(rule, student, task, times, run, silent_loss=float(silent), **problem)
 
 
 def _scales(silent: Any, radius: Any, duration: float, tolerance: float, how: Flow | Steps) -> Scales:
@@ -162,7 +144,7 @@ def _as_curve(rule: Rule, student: Any, task: Any, times: np.ndarray, run: Any, 
         "states": states, "steps": run.steps,
     }  # fmt: skip
     final_state = run.final_state
-    if jax.tree.leaves(student)[0].ndim == 2:
+    if not leading_axes(student):
         found, final_state = jax.tree.map(lambda x: x[0], (found, final_state))
         found["outcome"] = Outcome(int(found["outcome"]))
     final_rule = rule.at(final_state)
@@ -184,20 +166,20 @@ def _snapshot_times(save_at: Any, duration: float) -> np.ndarray:
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
-def _check_networks(rule: Rule, students: LinearRNN, task: LinearTask, horizon: Horizon) -> None:
+def _check_students(rule: Rule, students: Any, task: Any, horizon: Horizon, poles: str) -> None:
     check_kind("rule", rule, Rule)
-    if rule.num_seeds not in (None, len(students.W)):
-        raise ValueError(f"feedback has {rule.num_seeds} matrices, one a seed, for {len(students.W)} student(s)")
-    for seed in range(len(students.W)):
+    count = len(readout_of(students))
+    if rule.num_seeds not in (None, count):
+        raise ValueError(f"feedback has {rule.num_seeds} matrices, one a seed, for {count} student(s)")
+    coordinates_of(students, poles)  # for its errors
+    for seed in range(count):
+        own, student = of_seed(rule, students, seed)
         try:
-            check_update(*of_seed(rule, students, seed), task, horizon)
+            engine_of(student).check(own, student, task, horizon)
         except ValueError as error:
-            raise error if len(students.W) == 1 else ValueError(f"seed {seed}: {error}") from None
+            raise error if count == 1 else ValueError(f"seed {seed}: {error}") from None
 
 
-def _as_batch(student: LinearRNN) -> LinearRNN:
-    leading = {x.shape[:-2] for x in student.matrices} if isinstance(student, LinearRNN) else set()
-    if len(leading) != 1 or any(len(axes) > 1 or 0 in axes for axes in leading):
-        raise ValueError("the student must be a LinearRNN, or a batch of them with one leading axis in A, W and B")
-    # NumPy's arrays, since taking one of JAX's apart compiles a program for each piece
-    return jax.tree.map(lambda x: np.asarray(x) if x.ndim == 3 else np.asarray(x)[None], student)
+def _as_batch(student: Any) -> Any:
+    check_model(student)
+    return as_batch(student)

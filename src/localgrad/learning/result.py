@@ -9,6 +9,7 @@ import numpy as np
 
 from localgrad.learning.curve import interpolated
 from localgrad.learning.trainer import Trainer
+from localgrad.models.diagonal import DiagonalSSM
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
@@ -33,15 +34,15 @@ class TrainingRun:
     """
 
     trainer: Trainer
-    initial: LinearRNN
-    final: LinearRNN
+    initial: Any
+    final: Any
     final_rule: Rule
     loss: np.ndarray
     final_loss: np.ndarray
     outcome: Any
     diverged_at: np.ndarray
     snapshot_steps: np.ndarray
-    snapshots: LinearRNN
+    snapshots: Any
 
     def __repr__(self) -> str:
         trainer, sizes = self.trainer, "{} outputs, {} hidden units, {} inputs".format(*self.initial.sizes)
@@ -64,14 +65,14 @@ class TrainingRun:
         return self.trainer.rule
 
     @property
-    def task(self) -> LinearTask:
+    def task(self) -> LinearTask | DiagonalSSM:
         """The task."""
         return self.trainer.task
 
     @property
-    def teacher(self) -> LinearRNN:
+    def teacher(self) -> LinearRNN | DiagonalSSM:
         """The teacher; `ValueError` where the task is more than a teacher that hears white noise."""
-        return self.task.teacher
+        return self.task if isinstance(self.task, DiagonalSSM) else self.task.teacher
 
     @property
     def silent_loss(self) -> float:

@@ -15,19 +15,19 @@ import numpy as np
 from localgrad.checks import check_finite
 from localgrad.learning.curve import LearningCurve
 from localgrad.learning.result import TrainingRun
-from localgrad.models.linear import LinearRNN
+from localgrad.models.arrays import axes_of, check_one_axis, readout_of
+from localgrad.models.diagonal import DiagonalSSM
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
-from localgrad.updates.problem import check_problem, named
+from localgrad.updates.engines import engine_of
+from localgrad.updates.problem import named
 
 _REAL, _WHOLE = "f", "iu"
 
 
 def check_run(run: LearningCurve | TrainingRun) -> None:
     """`ValueError` that names the first thing about a run from a file that does not fit the rest."""
-    seeds = run.initial.W.shape[:-2]
-    if len(seeds) > 1 or seeds == (0,):
-        raise ValueError(f"its students have leading axes {seeds}; a batch has one")
+    seeds = check_one_axis(run.initial)
     _check_networks(run, seeds)
     if isinstance(run, LearningCurve):
         _check_curve(run, seeds)
@@ -39,16 +39,16 @@ def check_run(run: LearningCurve | TrainingRun) -> None:
 
 
 def _check_networks(run: Any, seeds: tuple[int, ...]) -> None:
-    check_finite(named(run.task), run.task)
+    check_finite("teacher" if isinstance(run.task, DiagonalSSM) else named(run.task), run.task)
     check_finite("student", run.initial)
     first = jax.tree.map(lambda x: x[0], run.initial) if seeds else run.initial
     # Of shapes alone, in a precision that is never cut: to load a run is not to compute with it.
-    check_problem(*jax.tree.map(lambda x: np.zeros(x.shape, np.float32), (first, run.task)))
+    engine_of(first).check_problem(*jax.tree.map(_zeros, (first, run.task)))
     _check_network("final networks", run.final, run.initial, seeds)
     check_finite("final network", run.final)
     if run.rule.num_seeds not in (None, *seeds):
         raise ValueError(f"its rule has arrays for {run.rule.num_seeds} seeds, its students leading axes {seeds}")
-    Rule.check_fits(run.rule.of_seed(0), *first.sizes[:2])
+    Rule.check_fits(run.rule.of_seed(0), *first.sizes[:2], diagonal=isinstance(first, DiagonalSSM))
     _check_states("final state", run.final_rule.state, run.initial, seeds)
 
 
@@ -88,15 +88,22 @@ def _check_array(name: str, value: Any, shape: tuple[int, ...], kinds: str) -> N
         raise ValueError(f"its {name} is negative; save the run again")
 
 
-def _check_network(name: str, network: LinearRNN, like: LinearRNN, leading: tuple[int, ...]) -> None:
-    for letter, x, y in zip("AWB", network.matrices, like.matrices, strict=True):
-        if x.shape != (*leading, *y.shape[-2:]):
-            raise ValueError(f"{letter} of its {name} has shape {x.shape}, it must be {(*leading, *y.shape[-2:])}")
+def _check_network(name: str, model: Any, like: Any, leading: tuple[int, ...]) -> None:
+    for letter, axes in axes_of(type(like)).items():
+        x, y = getattr(model, letter), getattr(like, letter)
+        if x.shape != (*leading, *y.shape[-len(axes) :]):
+            raise ValueError(
+                f"{letter} of its {name} has shape {x.shape}, it must be {(*leading, *y.shape[-len(axes) :])}"
+            )
 
 
-def _check_states(name: str, states: tuple[Any, ...], like: LinearRNN, leading: tuple[int, ...]) -> None:
+def _zeros(x: Any) -> np.ndarray:
+    return np.zeros(x.shape, np.complex64 if np.iscomplexobj(x) else np.float32)
+
+
+def _check_states(name: str, states: tuple[Any, ...], like: Any, leading: tuple[int, ...]) -> None:
     for state in states:
-        _check_array(name, np.asarray(state), (*leading, *like.A.shape[-2:]), _REAL)
+        _check_array(name, np.asarray(state), (*leading, *readout_of(like).shape[-2:]), _REAL)
 
 
 def check_same_rule(rule: Rule, terms: Any, lags: Any, numbers: Any, stored: Any, description: str) -> None:

@@ -2,7 +2,7 @@ r"""Runs as files: what `learn` and `train` return, whole, in a plain `.npz` tha
 
     run  ⇄  named arrays + a description in JSON   (rule, horizon, method, versions)
 
-The final weights stand at the top as `A, W, B`, so that the file of a single student is itself a teacher. Files are not
+Models of every kind are stored alike (`model_arrays.py`). Files are not
 trusted: nothing is unpickled, sizes are read from headers first (`weight_files.py`), and what does not fit together is
 a `ValueError` with the file's name. Limits: a rule with a term that does not ship with localgrad is stored, but not
 made again from its file; give it as `rule=`.
@@ -16,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from localgrad.checks import check_kind, check_path
@@ -24,18 +23,17 @@ from localgrad.files import check_target, write_atomically
 from localgrad.learning.checkpoints import read_arrays
 from localgrad.learning.curve import LearningCurve
 from localgrad.learning.methods import Flow, Steps
+from localgrad.learning.model_arrays import final_model, kind_of, model_of, of_final, of_model, task_of
 from localgrad.learning.result import TrainingRun
 from localgrad.learning.run_checks import check_run, check_same_rule
 from localgrad.learning.trainer import Trainer
-from localgrad.models.diagonal import DiagonalSSM
-from localgrad.models.linear import LinearRNN
+from localgrad.models.layer_poles import find_layer_poles
 from localgrad.outcomes import Outcome
 from localgrad.rules import shipped
 from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.rule import Rule
 from localgrad.rules.terms import Term
-from localgrad.tasks.linear_task import LinearTask
-from localgrad.tasks.task_matrices import LETTERS
+from localgrad.updates.engines import named_arrays
 from localgrad.updates.horizon import Horizon
 
 FORMAT = 1
@@ -59,17 +57,11 @@ def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None
     if not isinstance(run, LearningCurve | TrainingRun):
         raise ValueError(f"the run is a {type(run).__name__}; give what lg.learn or lg.train returned")
     check_path("the path of a run", path)
-    task = run.task
-    if isinstance(run.initial, DiagonalSSM) or isinstance(task, DiagonalSSM):
-        raise ValueError(
-            "a run with a diagonal layer has no file format; keep its weights with numpy.savez, from run.final.C, "
-            "run.final.poles and run.final.B"
-        )
     check_target(path, "run", (".npz",))
     arrays, words = _of_curve(run) if isinstance(run, LearningCurve) else _of_training(run)
     words |= {"format": FORMAT, "localgrad": version("localgrad"), "rule": _words_of_rule(run.rule)}
-    arrays |= _of_rule(run.rule) | _of_network("", _without_lone_seed(run.final))
-    arrays |= task.named_arrays() | _of_network("initial.", run.initial)
+    words["model"] = type(run.initial).__name__
+    arrays |= _of_rule(run.rule) | of_final(run.final) | of_model("initial.", run.initial) | named_arrays(run.task)
     with write_atomically(Path(path)) as stream:
         plain = {name: np.asarray(value) for name, value in arrays.items()}
         np.savez(stream, allow_pickle=False, description=np.array(json.dumps(words)), **plain)
@@ -96,8 +88,10 @@ def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None) -> Learn
         arrays = read_arrays(Path(path))
         words = _description(arrays)
         found = _rule(arrays, words["rule"]) if rule is None else _given(rule, arrays, words["rule"])
-        final, initial = _network(arrays, ""), _network(arrays, "initial.")
-        problem = {"task": _task(arrays), "initial": initial, "final": _like(final, initial)}
+        kind = kind_of(words)
+        initial = model_of(arrays, "initial.", kind)
+        problem = {"task": task_of(arrays), "initial": initial, "final": final_model(arrays, kind, initial)}
+        problem["snapshots"] = model_of(arrays, "snapshots.", kind)
         run = (_curve if words["kind"] == "curve" else _training)(arrays, words, found, problem)
         check_run(run)
         return run
@@ -134,12 +128,12 @@ def _is_this(value: Any, number: int) -> bool:
 
 def _of_curve(run: LearningCurve) -> tuple[Arrays, dict[str, Any]]:
     arrays: Arrays = {name: getattr(run, name) for name in ("time", "loss", "outcome", "snapshot_times", "steps")}
-    arrays |= _of_network("snapshots.", run.snapshots)
+    arrays |= of_model("snapshots.", run.snapshots)
     arrays |= {f"state.{i}": x for i, x in enumerate(run.states)}
     arrays |= {f"final_state.{i}": x for i, x in enumerate(run.final_rule.state)}
     method = run.method
     how = vars(method) | {"kind": "steps" if isinstance(method, Steps) else "flow"}
-    words = {"kind": "curve", "horizon": run.over.steps, "loss": run.over.loss, "method": how}
+    words = {"kind": "curve", "horizon": run.over.steps, "loss": run.over.loss, "method": how, "poles": run.poles}
     return arrays, words | {name: getattr(run, name) for name in ("duration", "tolerance", "silent_loss")}
 
 
@@ -155,7 +149,7 @@ def _curve(arrays: Arrays, words: dict[str, Any], rule: Rule, problem: dict[str,
         method=method,
         outcome=Outcome(int(outcome)) if outcome.ndim == 0 else outcome,
         final_rule=rule.at(tuple(arrays[f"final_state.{i}"] for i in range(len(rule.state)))),
-        snapshots=_network(arrays, "snapshots."),
+        poles=find_layer_poles(words.get("poles", "direct")).key,
         states=tuple(arrays[f"state.{i}"] for i in range(len(rule.state))),
         **fields,
     )
@@ -165,10 +159,10 @@ _OF_TRAINING = ("loss", "final_loss", "outcome", "diverged_at", "snapshot_steps"
 
 
 def _of_training(run: TrainingRun) -> tuple[Arrays, dict[str, Any]]:
-    arrays: Arrays = {name: getattr(run, name) for name in _OF_TRAINING} | _of_network("snapshots.", run.snapshots)
+    arrays: Arrays = {name: getattr(run, name) for name in _OF_TRAINING} | of_model("snapshots.", run.snapshots)
     arrays |= {f"final_state.{i}": x for i, x in enumerate(run.final_rule.state)}
     trainer = run.trainer
-    words = {name: getattr(trainer, name) for name in ("batch_size", "horizon", "loss", "method")}
+    words = {name: getattr(trainer, name) for name in ("batch_size", "horizon", "loss", "method", "poles")}
     return arrays, {"kind": "training", "learning_rate": float(trainer.learning_rate), "trainer": words}
 
 
@@ -178,35 +172,10 @@ def _training(arrays: Arrays, words: dict[str, Any], rule: Rule, problem: dict[s
     if found["outcome"].ndim == 0:
         found["outcome"] = Outcome(int(found["outcome"]))
     state = tuple(arrays[f"final_state.{i}"] for i in range(len(rule.state)))
-    snapshots = _network(arrays, "snapshots.")
-    return TrainingRun(trainer=trainer, snapshots=snapshots, final_rule=rule.at(state), **found)
+    return TrainingRun(trainer=trainer, final_rule=rule.at(state), **found)
 
 
-# --- networks and rules ----------------------------------------------------------------------------------------------
-
-
-def _of_network(prefix: str, network: LinearRNN) -> Arrays:
-    return {prefix + letter: np.asarray(x) for letter, x in zip("AWB", network.matrices, strict=True)}
-
-
-def _network(arrays: Arrays, prefix: str) -> LinearRNN:
-    return LinearRNN(*(arrays[prefix + letter] for letter in "AWB"))
-
-
-def _task(arrays: Arrays) -> LinearTask:
-    """The inverse of `LinearTask.named_arrays`."""
-    if "task.D" not in arrays:
-        return LinearTask.of_teacher(_network(arrays, "teacher."))
-    return LinearTask(**{name: arrays.get(f"task.{letter}") for name, letter in LETTERS.items()})
-
-
-def _without_lone_seed(network: LinearRNN) -> LinearRNN:
-    """Of a batch of one the student itself, which can be a teacher."""
-    return jax.tree.map(lambda x: x[0], network) if network.W.shape[:-2] == (1,) else network
-
-
-def _like(network: LinearRNN, other: LinearRNN) -> LinearRNN:
-    return jax.tree.map(lambda x, y: x if x.ndim == y.ndim else x[None], network, other)
+# --- rules ------------------------------------------------------------------------------------------------------------
 
 
 _PARTS = {"feedback": ("symmetric", "fixed"), "propagator": ("full", "diagonal", "decay", "internal")}
@@ -235,7 +204,7 @@ def _of_rule(rule: Rule) -> Arrays:
 
 
 def _is_number(value: Any) -> bool:
-    return np.asarray(value).dtype.kind in "fiub"
+    return np.asarray(value).dtype.kind in "fiubc"
 
 
 def _rule(arrays: Arrays, words: dict[str, Any]) -> Rule:

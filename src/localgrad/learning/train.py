@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
@@ -23,6 +24,8 @@ from localgrad.learning.checkpoints import check_room, restore_checkpoint, write
 from localgrad.learning.result import TrainingRun
 from localgrad.learning.trainer import Trainer
 from localgrad.learning.training_loop import RunningTraining, losses_of
+from localgrad.models.diagonal import DiagonalSSM
+from localgrad.models.leaky import LeakyRNN
 from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
@@ -33,8 +36,8 @@ from localgrad.updates.horizon import Loss
 @in_our_arithmetic
 def train(
     rule: Rule,
-    student: LinearRNN,
-    task: LinearRNN | LinearTask,
+    student: LinearRNN | LeakyRNN | DiagonalSSM,
+    task: LinearRNN | DiagonalSSM | LinearTask,
     *,
     key: PRNGKeyArray,
     learning_rate: float,
@@ -43,6 +46,7 @@ def train(
     horizon: int,
     loss: Loss = "final",
     method: str = "correlation",
+    poles: str = "direct",
     target_loss: float | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1000,
@@ -54,8 +58,9 @@ def train(
     **Arguments:**
 
     - `rule`: feedback of shape `"output hidden"`, or `"seeds output hidden"` for one a seed.
-    - `student`: a `LinearRNN`, or a batch of them, with one leading axis `"seeds"`. Its precision is the run's.
-    - `task`, `learning_rate`, `batch_size`, `horizon`, `loss`, `method`: see `Trainer`.
+    - `student`: a `LinearRNN`, `LeakyRNN` or `DiagonalSSM`, or a batch of one kind, with one leading axis `"seeds"`.
+        Its precision is the run's. A leak does not learn.
+    - `task`, `learning_rate`, `batch_size`, `horizon`, `loss`, `method`, `poles`: see `Trainer`.
     - `key`: a JAX random key; in a batch it is split, one a seed.
     - `num_steps`: at least 1.
     - `target_loss`: exact expected loss, relative to that of a silent student, that counts as converged; positive.
@@ -88,8 +93,9 @@ def train(
         check_path("checkpoint", checkpoint)
     check_flag("progress", progress)
     trainer = Trainer(
-        rule, task, learning_rate=learning_rate, batch_size=batch_size, horizon=horizon, loss=loss, method=method
-    )
+        rule, task, learning_rate=learning_rate, batch_size=batch_size, horizon=horizon, loss=loss, method=method,
+        poles=poles,
+    )  # fmt: skip
     run = RunningTraining(trainer, student, key, num_steps, save_every)
     with ExitStack() as held:
         if checkpoint is not None:  # two runs that take turns at one file would each lose the other's steps
@@ -146,7 +152,7 @@ class _Checkpoint:
 
 
 def _size_at_end(run: RunningTraining, settings: dict[str, np.ndarray]) -> int:
-    student = sum(x.nbytes for x in run.initial.matrices)
+    student = sum(x.nbytes for x in jax.tree.leaves(run.initial))
     num_snapshots = run.num_steps // run.save_every + 1 if run.save_every else 0
     return sum(x.nbytes for x in settings.values()) + run.loss.nbytes + (num_snapshots + 1) * student
 

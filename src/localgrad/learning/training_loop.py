@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import Any
@@ -19,11 +20,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from localgrad.checks import check_finite, check_kind, check_memory, in_our_arithmetic
-from localgrad.learning.trainer import Trainer, TrainingState, in_one_precision
+from localgrad.checks import check_finite, check_memory, in_our_arithmetic
+from localgrad.learning.trainer import Trainer, TrainingState
+from localgrad.models.arrays import (
+    arrays_of,
+    check_one_axis,
+    in_one_precision,
+    leading_axes,
+    map_arrays,
+    precision_of,
+)
+from localgrad.models.coordinates import coordinates_of
+from localgrad.models.kinds import check_model
 from localgrad.models.linear import LinearRNN, as_keys
 from localgrad.rules.rule import Rule
-from localgrad.updates.exact import exact_loss
+from localgrad.updates.engines import engine_of, named_arrays
 from localgrad.updates.horizon import Horizon
 
 CHUNK = 200
@@ -36,19 +47,19 @@ GROUP = 5
 class RunningTraining:
     """A run so far, of one student or a batch over seeds: the only thing here that changes."""
 
-    def __init__(self, trainer: Trainer, student: LinearRNN, key: PRNGKeyArray, num_steps: int, save_every: int | None):
+    def __init__(self, trainer: Trainer, student: Any, key: PRNGKeyArray, num_steps: int, save_every: int | None):
         _check_batch(trainer, student)
         student = in_one_precision(student)
         _check_key(key)
         _check_size(student, num_steps, save_every)
         self.trainer, self.initial, self.key, self.save_every = trainer, student, key, save_every
-        seeds = student.W.shape[:-2]
+        seeds, dtype = leading_axes(student), precision_of(student)
         self.keys = jax.random.split(key, seeds) if seeds else key
-        state = _state_of_seeds(trainer.rule, seeds, student.W.dtype)
-        self.state = TrainingState(student, jnp.zeros(seeds, jnp.int32), jnp.full(seeds, -1, jnp.int32), state)
-        self.loss = np.full((*seeds, num_steps), float(trainer.loss_limit), student.W.dtype)
+        state, start = _state_of_seeds(trainer.rule, seeds, dtype), coordinates_of(student, trainer.poles)
+        self.state = TrainingState(start, jnp.zeros(seeds, jnp.int32), jnp.full(seeds, -1, jnp.int32), state)
+        self.loss = np.full((*seeds, num_steps), float(trainer.loss_limit), dtype)
         self.step = 0
-        self.snapshots: list[LinearRNN] = []
+        self.snapshots: list[Any] = []
         self._keep_snapshot()
 
     @property
@@ -70,11 +81,13 @@ class RunningTraining:
         if self.save_every and self.step % self.save_every == 0:
             self.snapshots.append(jax.tree.map(np.asarray, self.state.student))
 
-    def stacked_snapshots(self) -> LinearRNN:
-        """All snapshots, with an axis `"snapshots"` before those of a network."""
+    def stacked_snapshots(self) -> Any:
+        """All snapshots, with an axis `"snapshots"` before those of one model."""
         if self.snapshots:
-            return jax.tree.map(lambda *parts: jnp.stack(parts, axis=-3), *self.snapshots)
-        return jax.tree.map(lambda x: jnp.zeros((*x.shape[:-2], 0, *x.shape[-2:]), x.dtype), self.initial)
+            return map_arrays(lambda axes, *parts: jnp.stack(parts, axis=-1 - axes), *self.snapshots)
+        return map_arrays(
+            lambda axes, x: jnp.zeros((*x.shape[: x.ndim - axes], 0, *x.shape[x.ndim - axes :]), x.dtype), self.initial
+        )
 
     def settings(self) -> dict[str, np.ndarray]:
         """What defines the run, step by step: all of it must be the same for a run to go on."""
@@ -92,13 +105,16 @@ class RunningTraining:
         found |= {"terms": _told_apart(rule)}
         numbers, _ = jax.tree_util.tree_flatten_with_path(rule)
         found |= {f"rule{jax.tree_util.keystr(path)}": value for path, value in numbers}
-        found |= task.named_arrays() | _named(self.initial, "student.")
+        found |= named_arrays(task) | _named(arrays_of(self.initial), "student.")
+        if not isinstance(self.initial, LinearRNN):
+            found |= {"model": type(self.initial).__name__, "poles": trainer.poles}
         return {name: np.asarray(value) for name, value in found.items()}
 
     def progress(self) -> dict[str, np.ndarray]:
         """How far the run has come: enough to go on from here."""
         found = {"step": self.step, "diverged_at": self.state.diverged_at, "loss": self.loss[..., : self.step]}
-        found |= _named(self.state.student, "student.") | _named(self.stacked_snapshots(), "snapshots.")
+        found |= _named(self.state.learner.named, "student.")
+        found |= _named(arrays_of(self.stacked_snapshots()), "snapshots.")
         found |= {f"rule_state.{i}": state for i, state in enumerate(self.state.rule_state)}
         return {name: np.asarray(value) for name, value in found.items()}
 
@@ -112,13 +128,17 @@ class RunningTraining:
             value = found.get(name)
             if value is None or (value.shape, value.dtype) != (template.shape, template.dtype) or not _is_finite(value):
                 raise ValueError(f"its {name} is missing, misshapen or not finite, so it is damaged; delete it")
-        networks = {n: LinearRNN(*(found[f"{n}.{letter}"] for letter in "AWB")) for n in ("student", "snapshots")}
+        own = {name: jnp.asarray(found[f"student.{name}"]) for name in self.state.learner.named}
         steps = jnp.full_like(self.state.step, self.step)
         state = tuple(jnp.asarray(found[f"rule_state.{i}"]) for i in range(len(self.state.rule_state)))
-        self.state = TrainingState(networks["student"], steps, jnp.asarray(found["diverged_at"]), state)
+        learner = self.state.learner.with_named(own)
+        self.state = TrainingState(learner, steps, jnp.asarray(found["diverged_at"]), state)
         self.loss[..., : self.step] = found["loss"]
+        kept = jax.tree.unflatten(
+            jax.tree.structure(self.initial), [found[f"snapshots.{name}"] for name in arrays_of(self.initial)]
+        )
         for at in range(len(self.snapshots)):
-            self.snapshots[at] = jax.tree.map(lambda x, at=at: np.asarray(x[..., at, :, :]), networks["snapshots"])
+            self.snapshots[at] = map_arrays(lambda axes, x, at=at: np.take(x, at, axis=-1 - axes), kept)
 
 
 def _state_of_seeds(rule: Rule, seeds: tuple[int, ...], dtype: Any) -> tuple[Array, ...]:
@@ -136,8 +156,8 @@ def _told_apart(rule: Rule) -> str:
     return "; ".join(found)
 
 
-def _named(network: LinearRNN, prefix: str) -> dict[str, Any]:
-    return {prefix + letter: x for letter, x in zip("AWB", network.matrices, strict=True)}
+def _named(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {prefix + name: x for name, x in arrays.items()}
 
 
 def _is_finite(value: np.ndarray) -> bool:
@@ -194,11 +214,11 @@ def _take_steps(
             state, info = one.step(jax.random.fold_in(key, state.step), state)
             return state, losses.at[k].set(info.loss)
 
-        losses = jnp.zeros(CHUNK, state.student.W.dtype)
+        losses = jnp.zeros(CHUNK, precision_of(state.learner.numbers))
         return jax.lax.fori_loop(0, count, take_step, (state, losses))
 
     rule = trainer.rule
-    if state.student.W.ndim == 2:
+    if state.step.ndim == 0:
         return of_one_seed(rule, keys, state)
     return jax.vmap(of_one_seed, in_axes=(rule.seed_axes(), 0, 0))(rule, keys, state)
 
@@ -209,41 +229,37 @@ def _with_rule(trainer: Trainer, rule: Rule) -> Trainer:
 
 @in_our_arithmetic
 @eqx.filter_jit
-def losses_of(trainer: Trainer, student: LinearRNN) -> Float[Array, "..."]:
+def losses_of(trainer: Trainer, student: Any) -> Float[Array, "..."]:
     """The exact expected loss of a student or a batch of them, at most `trainer.loss_limit`."""
 
-    def of_one_seed(student: LinearRNN) -> Array:
-        value = exact_loss(student, trainer.task, Horizon(trainer.horizon, trainer.loss))
+    def of_one_seed(student: Any) -> Array:
+        value = engine_of(student).loss(student, trainer.task, Horizon(trainer.horizon, trainer.loss))
         return jnp.where(value <= trainer.loss_limit, value, trainer.loss_limit)
 
-    return of_one_seed(student) if student.W.ndim == 2 else jax.vmap(of_one_seed)(student)
+    return jax.vmap(of_one_seed)(student) if leading_axes(student) else of_one_seed(student)
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
-def _check_batch(trainer: Trainer, student: LinearRNN) -> None:
+def _check_batch(trainer: Trainer, student: Any) -> None:
     """`ValueError` where a student, or a batch of them, does not fit rule and task."""
-    check_kind("student", student, LinearRNN)
-    seeds = {x.shape[:-2] for x in student.matrices}
-    if len(seeds) > 1 or len(min(seeds)) > 1:
-        raise ValueError(
-            f"A, W and B of the student have leading axes {sorted(seeds)}; a batch has one, the same for all three"
-        )
-    lead, own = min(seeds), trainer.rule.num_seeds
+    check_model(student)
+    lead, own = check_one_axis(student), trainer.rule.num_seeds
     if own is not None and lead != (own,):
         raise ValueError(f"feedback has matrices for {own} seeds, the students leading axes {lead}; give one a seed")
     check_finite("student", student)
     first = jax.tree.map(lambda x: x[0], student) if lead else student
+    coordinates_of(student, trainer.poles)  # of all seeds, for its errors
     _with_rule(trainer, trainer.rule.of_seed(0)).init(first)
 
 
-def _check_size(student: LinearRNN, num_steps: int, save_every: int | None) -> None:
-    losses = num_steps * math.prod(student.W.shape[:-2]) * student.W.dtype.itemsize
+def _check_size(student: Any, num_steps: int, save_every: int | None) -> None:
+    losses = num_steps * math.prod(leading_axes(student)) * precision_of(student).itemsize
     check_memory(f"the losses of {num_steps:,} steps", losses, "give fewer steps")
     if save_every is not None:
         count = num_steps // save_every + 1
-        weights = sum(x.nbytes for x in student.matrices)
+        weights = sum(x.nbytes for x in jax.tree.leaves(student))
         check_memory(f"{count:,} snapshots", count * weights, f"save less often than every {save_every} steps")
 
 

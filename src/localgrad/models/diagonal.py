@@ -13,6 +13,8 @@ Limits: one layer, without feedthrough from input to output. Batches are leading
 Source: Gupta, Gu & Berant 2022; Orvieto et al. 2023; docs/theory.md, section 11.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import equinox as eqx
@@ -22,6 +24,8 @@ import numpy as np
 from jaxtyping import Array, Complex
 
 from localgrad.checks import check_kind, in_our_arithmetic, warn_if_cut
+from localgrad.models.coordinates import Coordinates
+from localgrad.models.layer_poles import LAYER_POLES, find_layer_poles
 from localgrad.models.linear import LinearRNN, as_float_array
 
 # Beyond this condition number of the eigenvectors, half the digits are lost where they are taken out.
@@ -77,6 +81,30 @@ class DiagonalSSM(eqx.Module):
         """`(output, hidden, input)`."""
         output, hidden = self.C.shape[-2:]
         return output, hidden, self.B.shape[-1]
+
+    def coordinates(self, poles: str = "direct") -> Coordinates:
+        """What it learns by: the real and imaginary parts of `C` and `B`, and the numbers behind its poles.
+
+        **Arguments:** `poles`: a word of `layer_poles.py`. **Raises:** `ValueError` for another, and for a pole that
+        the parametrisation does not reach.
+        """
+        kind = find_layer_poles(poles)
+        kind.check_reached(self.poles)
+        trained = {f"poles_{i}": x for i, x in enumerate(kind.trained(self.poles))}
+        weights = {"C_re": self.C.real, "C_im": self.C.imag, "B_re": self.B.real, "B_im": self.B.imag}
+        return Coordinates(weights | trained, None, _layer_made_by(kind.key))
+
+
+@cache  # one function for each, since it shapes compiled programs
+def _layer_made_by(key: str) -> Callable[[dict[str, Array], None], DiagonalSSM]:
+    kind = LAYER_POLES[key]
+
+    def layer(numbers: dict[str, Array], _: None) -> DiagonalSSM:
+        trained = [numbers[name] for name in sorted(numbers) if name.startswith("poles_")]
+        C, B = (jax.lax.complex(numbers[f"{x}_re"], numbers[f"{x}_im"]) for x in "CB")
+        return DiagonalSSM(C, kind.poles(*trained), B)
+
+    return layer
 
 
 @in_our_arithmetic

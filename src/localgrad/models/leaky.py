@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from localgrad.checks import in_our_arithmetic, in_words
+from localgrad.models.coordinates import Coordinates, check_direct
 from localgrad.models.linear import LinearRNN, as_float_array
 
 
@@ -70,18 +71,27 @@ class LeakyRNN(eqx.Module):
 
     def __init__(self, A: Any, W: Any, B: Any, leak: Any):
         self.A, self.W, self.B = LinearRNN(A, W, B).matrices
-        self.leak = as_float_array(leak, "the leak")
-        hidden = self.W.shape[-1]
-        if self.leak.ndim > 1 or self.leak.size not in (1, hidden):
-            raise ValueError(f"leak has shape {self.leak.shape}; give one number, or one for each of {hidden} units")
-        known = not isinstance(self.leak, jax.core.Tracer)
-        if known and not np.all((np.asarray(self.leak) > 0) & (np.asarray(self.leak) <= 1)):
+        given = as_float_array(leak, "the leak")
+        hidden, seeds = self.W.shape[-1], self.W.shape[:-2]
+        if given.ndim == 0 or given.size == 1:
+            given = given.reshape(1)
+        if given.shape[-1] not in (1, hidden) or given.shape[:-1] not in ((), seeds):
+            raise ValueError(f"leak has shape {given.shape}; give one number, or one for each of {hidden} units")
+        known = not isinstance(given, jax.core.Tracer)
+        if known and not np.all((np.asarray(given) > 0) & (np.asarray(given) <= 1)):
             raise ValueError(f"leak must lie in (0, 1], got {in_words(leak)}; a unit with leak 0 hears nothing")
+        self.leak = jnp.broadcast_to(given, (*seeds, given.shape[-1])).astype(self.W.dtype)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """`(output, hidden, input)`."""
+        output, hidden = self.A.shape[-2:]
+        return output, hidden, self.B.shape[-1]
 
     @in_our_arithmetic
     def linear_form(self) -> LinearForm:
         """The network `(A, (1 − α) I + αW, αB)`, with `J₀ = 1 − α`."""
-        alpha = jnp.reshape(self.leak, (-1, 1))
+        alpha = self.leak[..., None]
         identity = jnp.eye(self.W.shape[-1], dtype=self.W.dtype)
         network = LinearRNN(self.A, (1 - alpha) * identity + alpha * self.W, alpha * self.B)
 
@@ -91,3 +101,12 @@ class LeakyRNN(eqx.Module):
             return jax.tree.unflatten(jax.tree.structure(self), moved)
 
         return LinearForm(network, 1 - alpha, pull_back)
+
+    def coordinates(self, poles: str = "direct") -> Coordinates:
+        """What it learns by: `A`, `W` and `B`; the leak stays."""
+        check_direct(poles)
+        return Coordinates({"A": self.A, "W": self.W, "B": self.B}, self.leak, _leaky)
+
+
+def _leaky(numbers: dict[str, Array], leak: Array) -> LeakyRNN:
+    return LeakyRNN(numbers["A"], numbers["W"], numbers["B"], leak)

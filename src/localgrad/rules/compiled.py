@@ -52,7 +52,7 @@ def in_general_form(rule: Rule, output: int, hidden: int) -> Rule:
 
     full, diagonal, decay = number(propagator.full), number(propagator.diagonal), number(propagator.decay, (hidden,))
     terms = Feedback(number(feedback.symmetric), number(feedback.fixed, (output, hidden)), with_arrays(feedback.terms))
-    carried = Propagator(full, diagonal, decay, with_arrays(propagator.terms))
+    carried = Propagator(full, diagonal, decay, with_arrays(propagator.terms), number(propagator.internal))
     lags = None if one_lag else rule.lags
     return Rule(terms, carried, lags, through_plant=rule.through_plant, name="", key="")
 

@@ -133,6 +133,7 @@ PRESETS: dict[str, Callable[..., Rule]] = {
     "tbptt": TruncatedBPTT,
     "rflo": RFLO,
     "eprop": EProp,
+    "eprop-bellec": BellecEProp,
     "feedback-alignment": FeedbackAlignment,
     "three-factor": ThreeFactor,
 }

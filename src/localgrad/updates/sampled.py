@@ -21,7 +21,7 @@ Source: docs/theory.md, sections 9 (sampling) and 10 (any linear task).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,8 +53,8 @@ class Noise(NamedTuple):
         return jax.vmap(lambda t: self.at(t, task))(jnp.arange(self.horizon))
 
 
-Sampled = tuple[LinearRNN, Float[Array, ""]]
-"""The update of a batch, and its loss: `½⟨‖ε_T‖²⟩` or the mean of `½⟨‖ε_t‖²⟩` over the steps."""
+Sampled = tuple[Any, Float[Array, ""]]
+"""The update of a batch, of the student's kind, and its loss: `½⟨‖ε_T‖²⟩` or the mean of `½⟨‖ε_t‖²⟩` over the steps."""
 
 
 def _lags_within(rule: Rule, horizon: int) -> int | None:
@@ -72,10 +72,14 @@ def correlation_update(rule: Rule, student: LinearRNN, task: LinearTask, noise: 
     system = error_system(student, task)
     forward = forward_pass(system, credit_of(rule, student, task), Lags(within, num_blocks))
     E = forward.errors.reshape(-1, *forward.errors.shape[2:])[:T]
-    correlate = _correlate_final if loss == "final" else _correlate_sequence
-    correlations, value = correlate(E, noise.all(task))
+    correlations, value = correlate(E, noise.all(task), loss)
     padded = jnp.pad(correlations, ((0, num_blocks * BLOCK - T), (0, 0), (0, 0))).reshape(forward.errors.shape)
     return update_of(backward_pass(system, padded, forward.credits, rule.lags, num_blocks), student, task), value
+
+
+def correlate(E: Array, x: Array, loss: str) -> tuple[Array, Array]:
+    """`Ê_k` and the loss from the error's responses `E_k` and the noise."""
+    return (_correlate_final if loss == "final" else _correlate_sequence)(E, x)
 
 
 def _correlate_final(E: Float[Array, "lags output noise"], x: Float[Array, "lags batch noise"]) -> tuple[Array, Array]:
@@ -202,6 +206,16 @@ def _trace_decay(rule: Rule, student: LinearRNN, horizon: int) -> Array:
 
 def check_online(rule: Rule, task: LinearTask, horizon: int) -> None:
     """`ValueError` where a rule has no eligibility trace of a number a unit or a weight."""
+    check_trace(rule, task, horizon)
+    if not (rule.propagator.is_elementwise or rule.lags == 1 or horizon == 1):
+        raise ValueError(
+            f"rule {rule.name!r} carries credit by a dense matrix, which no eligibility trace holds; "
+            "use method 'correlation' or 'recorded'"
+        )
+
+
+def check_trace(rule: Rule, task: LinearTask, horizon: int) -> None:
+    """`ValueError` where a rule has no eligibility trace, whatever the form of its propagator."""
     if passes_plant(rule, task):
         raise ValueError(
             f"rule {rule.name!r} carries credit through the plant, which no eligibility trace does; "
@@ -212,11 +226,6 @@ def check_online(rule: Rule, task: LinearTask, horizon: int) -> None:
         return
     if lags is not None:
         raise ValueError(f"a trace that ends after {lags} lags is not online; use method 'correlation' or 'recorded'")
-    if not rule.propagator.is_elementwise:
-        raise ValueError(
-            f"rule {rule.name!r} carries credit by a dense matrix, which no eligibility trace holds; "
-            "use method 'correlation' or 'recorded'"
-        )
 
 
 def _untaught(student: LinearRNN, task: LinearTask, batch_size: int, M: Array) -> _Online:

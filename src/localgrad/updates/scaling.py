@@ -38,6 +38,6 @@ def scaled_to_one(*groups: tuple[Array, ...]) -> tuple[list[tuple[Array, ...]], 
 
 def times_powers_of_2(arrays: tuple[Array, ...], exponents: tuple[Array, ...]) -> list[Array]:
     """`x · 2^exponent` for each, in two steps, since the power itself may overflow where the product does not."""
-    whole, dtype = jnp.stack(exponents), arrays[0].dtype
+    whole, dtype = jnp.stack(exponents), arrays[0].real.dtype
     first, second = power_of_2(whole // 2, dtype), power_of_2(whole - whole // 2, dtype)
     return [x * p * q for x, p, q in zip(arrays, first, second, strict=True)]

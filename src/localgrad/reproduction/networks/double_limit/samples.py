@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from localgrad.learning.trainer import Trainer, TrainingState
+from localgrad.models.coordinates import coordinates_of
 from localgrad.models.linear import LinearRNN
 from localgrad.reproduction.networks.double_limit.problem import Parameters, Problem, distance, flat, stack, unstack
 from localgrad.updates.expected import expected_update
@@ -23,7 +24,7 @@ def _train(trainers: Trainer, students: LinearRNN, keys: Any, num_steps: Any) ->
     """Students after so many sampled steps under each trainer, axes `"rule seeds"`."""
 
     def run(trainer: Trainer, student: LinearRNN, key: Any) -> LinearRNN:
-        start = TrainingState(student, jnp.array(0, jnp.int32), jnp.array(-1, jnp.int32))
+        start = TrainingState(coordinates_of(student), jnp.array(0, jnp.int32), jnp.array(-1, jnp.int32))
         step = lambda k, state: trainer.step(jax.random.fold_in(key, k), state)[0]  # noqa: E731
         return jax.lax.fori_loop(0, num_steps, step, start).student
 
