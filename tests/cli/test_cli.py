@@ -281,7 +281,7 @@ def test_train_takes_other_models(options, kind, tmp_path):
     found = load_run(out)
     assert type(found.final).__name__ == kind
     assert float(found.final_loss[0]) == pytest.approx(document["seeds"][0]["final_loss"])
-    assert_one_line_error(run("train", *SMALL_RUN, "--teacher", out), "holds no W")
+    assert_one_line_error(run("train", *SMALL_RUN, "--teacher", out), "teacher file", "W")
 
 
 @pytest.mark.parametrize(

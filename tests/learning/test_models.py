@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import (
+    COMPLEX_FEEDBACK,
     FEEDBACK,
     HIDDEN,
     LAYER,
@@ -127,7 +128,8 @@ def test_a_step_of_training_follows_the_update(name):
 def test_runs_are_files(name, tmp_path):
     """A batch with snapshots, trained and learned, comes back as it was, whatever the model and the task."""
     batch, poles = pair_of(name)
-    rule = lg.RFLO(np.stack([FEEDBACK, -FEEDBACK]), "internal")
+    R = COMPLEX_FEEDBACK if name == "DiagonalSSM" else FEEDBACK
+    rule = lg.RFLO(np.stack([R, -R]), "internal")
     trained = lg.train(rule, batch, TASKS["layer"](), key=KEY, num_steps=4, save_every=2, poles=poles, **SETTINGS)
     learned = lg.learn(rule, batch, TASKS["network"](), duration=0.01, method=lg.Steps(0.005), poles=poles)
     for run in (trained, learned):

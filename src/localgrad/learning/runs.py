@@ -32,7 +32,7 @@ from localgrad.outcomes import Outcome
 from localgrad.rules import shipped
 from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.rule import Rule
-from localgrad.rules.terms import Term
+from localgrad.rules.terms import ComplexFeedback, Term
 from localgrad.updates.engines import named_arrays
 from localgrad.updates.horizon import Horizon
 
@@ -183,7 +183,7 @@ _SHIPPED = {
     name: kind
     for name, kind in vars(shipped).items()
     if isinstance(kind, type) and issubclass(kind, Term) and kind.__module__ == shipped.__name__ and name[0] != "_"
-}
+} | {ComplexFeedback.__name__: ComplexFeedback}
 
 
 def _words_of_rule(rule: Rule) -> dict[str, Any]:
