@@ -193,5 +193,5 @@ def test_known_networks_inside_a_jit_of_something_else():
 
 def test_arguments_in_the_wrong_order():
     student = lg.random_network(2, 4, 3, key=jax.random.key(0), spectral_radius=0.7)
-    with pytest.raises(ValueError, match="is a Rule, not a LinearRNN"):
+    with pytest.raises(ValueError, match="the rule is a LinearRNN, not a Rule"):
         lg.expected_update(student, lg.BPTT(), student)
