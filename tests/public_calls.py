@@ -23,7 +23,9 @@ def calls(folder):
     lg.save(curve, run)
     (folder / "task.toml").write_text('kind = "integrator"\nleak = 0.5\n')
     seeds = jax.random.split(KEY, 1)
-    sampled = {"learning_rate": 0.1, "batch_size": 2, "horizon": 3, "loss": "final", "method": "correlation"}
+    sampled = {"learning_rate": 0.1, "batch_size": 2, "horizon": 3, "loss": "final", "method": "correlation"} | {
+        "poles": "direct"
+    }
     poles = {"poles": "direct"}
     along = (RFLO, OPTIMUM, 0.9)
     return {
