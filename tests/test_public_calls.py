@@ -150,6 +150,49 @@ def test_arguments_of_odd_kinds_are_refused_in_one_sentence_of_ours(name, known,
                 assert our_sentence(error), (name, place, kind, type(error), str(error))
 
 
+METHODS = {
+    "curve.at": (lambda made: made["curve"].at, ([0.05],)),
+    "trajectory.at": (lambda made: made["path"].at, ([0.05],)),
+    "optimal.at": (lambda made: made["points"][0].at, (0.5,)),
+    "silent.at": (lambda made: made["points"][1].at, (0.5,)),
+    "optimal.distance": (lambda made: made["points"][0].distance, (MODE,)),
+    "trainer.init": (lambda made: made["trainer"].init, (NETWORK,)),
+    "trainer.update": (lambda made: made["trainer"].update, (jax.random.key(0), NETWORK)),
+    "with_feedback": (lambda made: made["rule"].with_feedback, ([[1.0, 2.0]],)),
+    "Feedback.blend": (lambda made: lg.Feedback.blend, (0.5, [[1.0, 2.0]])),
+    "Propagator.blend": (lambda made: lg.Propagator.blend, (0.5, 0.5)),
+    "with_student_noise": (lambda made: made["task"].with_student_noise, (0.5, 2)),
+    "Outcome.words": (lambda made: lg.Outcome.words, ([0, 1],)),
+    "Outcome.counts": (lambda made: lg.Outcome.counts, ([0, 1],)),
+}
+
+
+@pytest.fixture(scope="module")
+def made(known):
+    found = {"curve": "learn", "path": "learn_mode", "trainer": "Trainer", "task": "LinearTask", "rule": "Rule"}
+    results = {name: find(of)(*known[of][0], **known[of][1]) for name, of in found.items()}
+    return results | {"points": lg.fixed_points(lg.BPTT(), known["fixed_points"][0][1])}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_refuse_odd_arguments_too(name, made):
+    function, arguments = METHODS[name]
+    function(made)(*arguments)
+    for place in range(len(arguments)):
+        for kind in ("word", "thing", "none", "ragged", "objects"):
+            changed, _ = with_argument(arguments, {}, place, ODD[kind])
+            error = error_of(lambda changed=changed: function(made)(*changed))
+            assert error is not None, (place, kind)
+            # What is compiled as a whole answers for what is no array before it is ours.
+            compiled = name == "trainer.update" and kind == "objects"
+            assert compiled or our_sentence(error), (place, kind, type(error), str(error))
+
+
+def test_a_step_begins_with_a_state(made):
+    with pytest.raises(ValueError, match=r"the state is a LinearRNN, not a TrainingState; .* trainer.init\(student\)"):
+        made["trainer"].step(jax.random.key(0), NETWORK)
+
+
 def test_messages_show_a_value_on_one_short_line():
     from localgrad.checks import in_words
 

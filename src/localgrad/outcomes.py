@@ -85,7 +85,18 @@ class Outcome(enum.IntEnum):
         >>> Outcome.words([0, 3]).tolist()
         ['converged', 'unfinished']
         """
-        return np.array([str(outcome) for outcome in cls])[np.asarray(codes, dtype=int)]
+        return np.array([str(outcome) for outcome in cls])[cls._checked(codes)]
+
+    @classmethod
+    def _checked(cls, codes: Any) -> np.ndarray:
+        """Codes as an array of whole numbers; `ValueError` for what is no code."""
+        try:
+            found = np.asarray(codes)
+        except ValueError:  # rows of unlike lengths
+            found = np.array(None)
+        if found.dtype.kind not in "biuf" or not np.all(np.isin(found, list(cls))):
+            raise ValueError(f"outcomes are codes from 0 to {len(cls) - 1}; got a {type(codes).__name__} of others")
+        return found.astype(int)
 
     @classmethod
     def counts(cls, codes: Any) -> "dict[str, int]":
@@ -94,5 +105,5 @@ class Outcome(enum.IntEnum):
         >>> Outcome.counts([0, 0, 3])
         {'converged': 2, 'unfinished': 1}
         """
-        found = np.bincount(np.asarray(codes, dtype=int).ravel(), minlength=len(cls))
+        found = np.bincount(cls._checked(codes).ravel(), minlength=len(cls))
         return {str(outcome): int(found[outcome]) for outcome in cls if found[outcome]}

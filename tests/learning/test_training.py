@@ -34,7 +34,16 @@ SETTINGS = {"learning_rate": 0.002, "batch_size": 8, "horizon": 6}
 # A program for each rule, loss and method is much to compile: these have every form of M and lags.
 _FAST = ("bptt", "tbptt", "rflo-per-unit", "three-factor")
 SOME_CASES = [pytest.param(c, id=c.id, marks=[] if c.id in _FAST else pytest.mark.slow) for c in CASES]
-ONLINE = ("rflo", "eprop", "three-factor", "eprop-random", "rflo-per-unit", "rflo-symmetric", "sign-symmetric")
+ONLINE = (
+    "rflo",
+    "eprop",
+    "three-factor",
+    "eprop-random",
+    "rflo-per-unit",
+    "rflo-symmetric",
+    "sign-symmetric",
+    "eprop-bellec",
+)
 
 
 def trainer(rule, method="correlation", loss="final", **settings):

@@ -16,6 +16,7 @@ from localgrad.models.diagonal import DiagonalSSM
 from localgrad.models.leaky import LeakyRNN, linear_form
 from localgrad.models.linear import conserved_quantity
 from localgrad.outcomes import Outcome
+from localgrad.rules.numbers import given_numbers
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import LinearTask
 from localgrad.updates.horizon import Horizon
@@ -164,7 +165,7 @@ class LearningCurve:
 
 def interpolated(times: Any, knots: np.ndarray, losses: np.ndarray, duration: float) -> np.ndarray:
     """Losses at `times`, linear in their logarithm between `knots`; both may have a leading axis `"seeds"`."""
-    at = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    at = np.atleast_1d(np.asarray(given_numbers(times, "times"), dtype=np.float64))
     if at.ndim != 1 or not np.all((at >= 0) & (at <= duration)) or np.any(np.diff(at) < 0):
         raise ValueError(f"times must be ascending learning times from 0 to the duration {duration:g}")
     if losses.ndim == 2:

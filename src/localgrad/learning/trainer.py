@@ -39,7 +39,7 @@ from localgrad.models.coordinates import Coordinates, coordinates_of
 from localgrad.models.diagonal import DiagonalSSM
 from localgrad.models.kinds import check_model
 from localgrad.models.layer_poles import find_layer_poles
-from localgrad.models.linear import LinearRNN
+from localgrad.models.linear import LinearRNN, as_keys
 from localgrad.outcomes import DIVERGED_LOSS
 from localgrad.rules.compiled import with_arrays
 from localgrad.rules.rule import Rule
@@ -158,15 +158,17 @@ class Trainer(eqx.Module):
 
         `rule_state`: the state of a rule that learns, by default the one it was given with.
         """
+        check_model(student)
         rule, task = in_precision(precision_of(student), (self.rule, self.task))
         rule = rule if rule_state is None else rule.at(rule_state)
-        noise = Noise(key, self.horizon, self.batch_size)
+        noise = Noise(as_keys(key), self.horizon, self.batch_size)
         return engine_of(student).sampled(rule, student, task, noise, self.loss, self.method)
 
     @eqx.filter_jit
     @in_our_arithmetic
     def step(self, key: PRNGKeyArray, state: TrainingState) -> tuple[TrainingState, TrainingInfo]:
         """One step with a batch drawn from `key`; a student that has diverged stays at its last finite weights."""
+        check_kind("state", state, TrainingState, "the order is key, state; begin with trainer.init(student)")
         own, student = state.learner, state.student
         update, loss = self.update(key, student, state.rule_state)
         rule = in_precision(precision_of(student), self.rule).at(state.rule_state)

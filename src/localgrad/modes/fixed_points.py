@@ -26,6 +26,7 @@ from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles, find_poles
 from localgrad.modes import oscillating
 from localgrad.modes.arguments import (
+    as_float,
     as_mode,
     as_rule,
     as_scalar,
@@ -75,6 +76,7 @@ class FixedPointManifold:
         """The points at parameter values `t`; broadcasts."""
         if self.name == "optimal":
             return optimal_mode(self.teacher, t)
+        t = as_float(t, self.parameter)
         a = self.zero + 0 * t
         if self.name == "silent":
             return Mode(a, 0.0 * t, t)
@@ -89,6 +91,7 @@ class FixedPointManifold:
     @in_our_arithmetic
     def distance(self, student: Mode) -> Any:
         """How far a mode is from the curve's point with the same parameter (`s = a`, or `w`); infinite at `s = 0`."""
+        student = as_mode(student, "student")
         t = student.a if self.parameter == "s" else student.w
         nonzero = np.where(t == 0, 1.0, t) if self.parameter == "s" else t
         gaps = [np.abs(x - y) for x, y in zip(self.at(nonzero), student, strict=True)]

@@ -38,6 +38,13 @@ def as_numbers(value: Any, what: str) -> Any:
     return array
 
 
+def given_numbers(value: Any, what: str) -> Any:
+    """As `as_numbers`; `ValueError` where there are none."""
+    if is_absent(value):
+        raise ValueError(f"{what} is missing; give a number or an array of numbers")
+    return as_numbers(value, what)
+
+
 def is_absent(value: Any) -> bool:
     """`None`, and the placeholders that JAX and equinox put in a number's place."""
     return value is None or type(value) is object or isinstance(value, jax.ShapeDtypeStruct)

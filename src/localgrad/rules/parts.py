@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from localgrad.checks import in_our_arithmetic
 from localgrad.rules.final import Final
-from localgrad.rules.numbers import as_numbers
+from localgrad.rules.numbers import as_numbers, given_numbers
 from localgrad.rules.terms import Affine, ComplexFeedback, Summand, Term, checked_terms, parts_of, value_on_mode
 
 
@@ -84,7 +84,7 @@ class Feedback(Final, Summand, eqx.Module, final=True):
     @in_our_arithmetic
     def blend(cls, share: Any, fixed: Any) -> Feedback:
         """`(1 − share) A + share · fixed`, from symmetric to fixed; `Rule.describe` calls `share · fixed` `R`."""
-        fixed = as_numbers(fixed, "the fixed feedback")
+        share, fixed = (given_numbers(x, what) for x, what in ((share, "the share"), (fixed, "the fixed feedback")))
         return cls(symmetric=1 - share, fixed=share * fixed)
 
 
@@ -211,7 +211,8 @@ class Propagator(Final, Summand, eqx.Module, final=True):
     @in_our_arithmetic
     def blend(cls, share: Any, decay: Any) -> Propagator:
         """`(1 − share) J + share · decay · I`: from the full Jacobian to a fixed decay."""
-        return cls(full=1 - share, decay=share * as_numbers(decay, "the decay"))
+        share = given_numbers(share, "the share")
+        return cls(full=1 - share, decay=share * given_numbers(decay, "the decay"))
 
 
 def as_feedback(value: Any) -> Feedback:

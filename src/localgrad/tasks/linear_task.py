@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from localgrad.checks import check_kind, in_our_arithmetic, warn_if_cut
+from localgrad.checks import check_count, check_kind, in_our_arithmetic, warn_if_cut
 from localgrad.models.diagonal import DiagonalSSM, real_blocks
 from localgrad.models.linear import LinearRNN, as_float_array
 from localgrad.tasks.task_matrices import LETTERS, as_matrix, check_noise, check_shapes, without_zeros
@@ -165,7 +165,13 @@ class LinearTask(eqx.Module):
 
         **Arguments:** `deviation`: a number, or one a unit; `hidden`: the student's hidden units.
         """
-        own = np.eye(hidden) * np.asarray(as_float_array(deviation, "deviation"))
+        check_count("hidden", hidden, most=2**15)
+        deviations = np.asarray(as_float_array(deviation, "deviation"))
+        if deviations.ndim > 1 or deviations.size not in (1, hidden):
+            raise ValueError(
+                f"deviation has shape {deviations.shape}; give one number, or one for each unit of {hidden}"
+            )
+        own = np.eye(hidden) * deviations
 
         def wider(x: Any, columns: Any) -> Any:
             return None if x is None else np.concatenate([np.asarray(x), columns], axis=1)
