@@ -149,7 +149,7 @@ def test_the_order_of_values_does_not_matter(whole, tmp_path):
 def test_a_run_that_cannot_be_computed_is_data(tmp_path):
     """With a feedback of 0 nothing is taught; the run says so, and the others are those of a sweep without it."""
     document = changed(MODES, axes__rule=None, run__rule="rflo", run__decay=0.5, run__feedback=None)
-    axes = {"scale": None, "axes__scale": None}
+    axes = {"axes__scale": None}
     with_zero = changed(document, axes__feedback=[1.0, 0.0, 2.0], **axes)
     data = lg.sweep(with_zero, out=tmp_path / "zero.zarr", workers=0)
     assert np.all(data.status.sel(feedback=0.0) == REFUSED)
@@ -166,6 +166,18 @@ def test_starts_outside_the_domain_are_outcomes_in_any_company(tmp_path):
     assert_same(values_of(one), values_of(all_))
     assert np.any(all_.outcome == lg.Outcome.DIVERGED)
     assert np.all(all_.status == RAN)
+
+
+def test_poles_that_a_start_does_not_have_are_refused_run_by_run(tmp_path):
+    document = changed(MODES, run__teacher_w=0.5, axes__rule=["bptt"], axes__scale=None, axes__poles=["direct", "lru"])
+    data = lg.sweep(document, out=tmp_path / "runs.zarr", workers=0)
+    w = 0.9 * (2 * uniforms(keys_of(0, "w", {"seed": codes_of(np.arange(12))}, 12)) - 1)
+    np.testing.assert_array_equal(data.status.sel(poles="lru")[0], np.where(w > 0, RAN, REFUSED))
+    assert np.all(data.status.sel(poles="direct") == RAN)
+    run = lg.integrate_modes(
+        lg.BPTT(), lg.Mode(1.0, 1.0, w[w > 0]), lg.Mode(1.0, 1.0, 0.5), duration=200.0, poles="lru"
+    )
+    assert np.all(run.outcome >= 0)
 
 
 def test_only_what_is_asked_for_is_recorded(whole, tmp_path):

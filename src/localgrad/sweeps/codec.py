@@ -19,8 +19,8 @@ from localgrad.sweeps.kinds.kind import Variable
 
 
 def compressors() -> list[Any]:
-    """How the bytes of a chunk are packed: small, and with a checksum."""
-    return [ZstdCodec(level=1), Crc32cCodec()]
+    """How the bytes of a chunk are packed: fast, since most are as random as they look, and with a checksum."""
+    return [ZstdCodec(level=-1), Crc32cCodec()]
 
 
 def encode(values: np.ndarray, variable: Variable) -> bytes:

@@ -98,8 +98,8 @@ def estimate(definition: Definition, *, at_least: float = 0.5) -> Estimate:
     """Compute some runs from all over the grid, in this process, until they take `at_least` seconds; store nothing."""
     plan, kind = make_plan(definition), definition.kind
     count, seconds = min(kind.least_chunk, definition.size), 0.0
-    _seconds(definition, count)  # compiles
     while True:
+        _seconds(definition, count)  # compiles
         seconds = _seconds(definition, count)
         if seconds >= at_least or count == definition.size:
             break

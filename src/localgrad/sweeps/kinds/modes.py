@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, PlainValidator
 
 from localgrad.models.aligned import Mode
-from localgrad.models.poles import find_poles
+from localgrad.models.poles import DIRECT, find_poles
 from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.modes.ensemble.result import Ensemble
 from localgrad.outcomes import Outcome
@@ -100,15 +100,15 @@ def _groups(cells: Cells) -> list[np.ndarray]:
 
 
 def _integrate(cells: Cells, group: np.ndarray, found: dict[str, np.ndarray]) -> None:
-    """Integrate a group; where one of its runs cannot be computed, halves of it, so that the others are."""
+    """Integrate a group; where one of its runs cannot be computed, parts of it, so that the others are."""
     try:
         run = _run(cells, group)
     except ValueError as error:
-        if len(group) == 1:
-            cells.refuse(int(group[0]), str(error))
-            return
-        for half in np.array_split(group, 2):
-            _integrate(cells, half, found)
+        parts = _parts(cells, group)
+        for part in parts:
+            _integrate(cells, part, found)
+        for index in group if not parts else ():
+            cells.refuse(int(index), str(error))
         return
     where: Any = slice(None) if len(group) == cells.size else group
     with np.errstate(over="ignore"):  # a peak loss beyond single precision is infinite there
@@ -116,8 +116,25 @@ def _integrate(cells: Cells, group: np.ndarray, found: dict[str, np.ndarray]) ->
             column[where] = getattr(run, name)[:-1]
 
 
+def _parts(cells: Cells, group: np.ndarray) -> list[np.ndarray]:
+    """A group divided by what decides whether a run can be computed; none where its runs are alike in that.
+
+    Starts decide nothing (`_run`), but for those that bounded poles do not have.
+    """
+    deciding = [*_NUMBERS, "teacher_a", "teacher_b", "teacher_w"]
+    if cells.column("poles")[group[0]] != DIRECT.key:
+        deciding.append("w")
+    alike = True
+    for name in deciding:
+        own = np.unique(cells.levels(name)[1][group], return_inverse=True)[1]
+        alike &= not own.any()
+        if 0 < own.max() < len(group) // 2:
+            return [group[own == level] for level in range(own.max() + 1)]
+    return [] if alike else np.array_split(group, 2)
+
+
 def _run(cells: Cells, group: np.ndarray) -> Ensemble:
-    """The ensemble of a group, and at its end a start at w = 0.
+    """The ensemble of a group, and at its end a start at the teacher's w.
 
     That start is always valid: of starts that are all invalid `integrate_modes` makes an error, of some an outcome.
     """
@@ -126,7 +143,7 @@ def _run(cells: Cells, group: np.ndarray) -> Ensemble:
     numbers = {name: _numbers(cells, name, padded) for name in (*_NUMBERS, *_STARTS, "scale")}
     a, b, w, *teacher = (numbers[name] for name in _STARTS)
     a, b, w = a * numbers["scale"], b * numbers["scale"], np.array(np.broadcast_to(w, len(padded)))
-    w[-1] = 0.0
+    w[-1] = np.ravel(teacher[2])[-1]
     return integrate_modes(
         _rule_of(shared | numbers), Mode(a, b, w), Mode(*teacher), duration=float(shared["duration"]),
         rtol=float(shared["rtol"]), threads=1, poles=shared["poles"],
