@@ -62,6 +62,9 @@ def test_other_measures_have_medians(data):
     measure = measure_of(data, "path_length")
     found = marginal(measure, "rule")
     np.testing.assert_allclose([row["mean"] for row in found], np.median(data.path_length.values, axis=(1, 2)))
+    assert marginal(measure_of(data, "path_length", logarithm=True), "rule")[0]["mean"] == pytest.approx(
+        np.log10(found[0]["mean"]), abs=0.02
+    )
     infinite = measure_of(data, "peak_loss")
     assert np.all(np.isfinite(infinite.values.values) | np.isnan(infinite.values.values))
 
@@ -114,6 +117,7 @@ def test_why_runs_were_refused_is_shown(tmp_path):
     ("words", "message"),
     [
         (["--measure", "speed"], "there is no measure"),
+        (["--log"], "converged is not positive throughout and has no logarithm"),
         (["--compare", "seed"], "there is no axis 'seed' to compare"),
         (["--figures", "{new}", "--x", "speed"], "--x 'speed' is no axis"),
         (["--figures", "{store}"], "exists already"),

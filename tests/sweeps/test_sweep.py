@@ -1,6 +1,9 @@
 """A sweep is the same, bit for bit, whatever its chunks, their order and the number of restarts; and it is what the
 engines compute when they are called directly."""
 
+import pickle
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import localgrad as lg
 from localgrad.sweeps.definition import define
 from localgrad.sweeps.draws import codes_of, keys_of, mix, normals, uniforms
 from localgrad.sweeps.kinds.networks import jax_key
-from localgrad.sweeps.plan import RAN, REFUSED, make_plan
+from localgrad.sweeps.plan import RAN, REFUSED, compute, make_plan
 from localgrad.sweeps.runner import jobs_of
 from localgrad.sweeps.store import open_store
 
@@ -119,6 +122,20 @@ def test_results_do_not_hang_on_chunks_or_their_order(document, tmp_path):
         for result in reversed(list(jobs_of(definition))):
             store.write(result)
     assert data_files(tmp_path / "backwards") == data_files(tmp_path / "some")
+
+
+def test_jobs_keep_their_precision_on_the_way_to_a_worker():
+    """Pickled, and made again where JAX runs in 32 bits, as it does in a worker."""
+    rule = lg.RFLO(jax.numpy.asarray([[0.1, 0.2]]), 0.5)
+    document = changed(TRAINING, run__task="oscillator", axes__rule=["bptt", rule], axes__seed=1)
+    plan = make_plan(define(document, "."))
+    for place in plan.places():
+        job = plan.job(place)
+        with jax.enable_x64(False), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            sent = compute(pickle.loads(pickle.dumps(job)))
+        assert sent.files == compute(job).files
+        assert not sent.failures
 
 
 def test_another_seed_draws_other_numbers(whole, tmp_path):

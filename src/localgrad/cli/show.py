@@ -17,6 +17,9 @@ def show(
         str | None, typer.Option(metavar="NAME", help="What is shown of the runs: converged, or a variable of the "
                                  "store. [default: converged]", show_default=False)
     ] = None,
+    log: Annotated[
+        bool, typer.Option("--log", help="Take the measure's logarithm to base 10: differences are then of ratios.")
+    ] = False,
     compare: Annotated[
         str | None, typer.Option(metavar="AXIS", help="Compare this axis's values in pairs. [default: the first axis "
                                  "of words]", show_default=False)
@@ -40,7 +43,7 @@ def show(
     Examples:
 
     - `localgrad show rule-cube.zarr`
-    - `localgrad show mine.zarr --measure loss --compare rule`
+    - `localgrad show mine.zarr --measure loss --log --compare rule`
     - `localgrad show rflo-convergence.zarr --figures figures --x decay --y feedback --facet poles`
     """
     from localgrad.files import check_new_folder
@@ -51,7 +54,7 @@ def show(
     from localgrad.sweeps.sweep import open_dataset
 
     data = open_dataset(store)
-    chosen = measure_of(data, measure or usual_measure(data))
+    chosen = measure_of(data, measure or usual_measure(data), logarithm=log)
     document = summarize(data, store, chosen, compare)
     if figures is not None:
         from localgrad.sweeps.drawing import draw_figures

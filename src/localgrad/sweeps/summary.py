@@ -58,8 +58,8 @@ class Measure:
         return {"runs": known.size} | _plain(Interval(*map(float, quartiles)))
 
 
-def measure_of(data: xr.Dataset, name: str = CONVERGED) -> Measure:
-    """The measure of this name; `ValueError` where the store has none."""
+def measure_of(data: xr.Dataset, name: str = CONVERGED, *, logarithm: bool = False) -> Measure:
+    """The measure of this name, or its logarithm to base 10; `ValueError` where the store has none."""
     usable = [str(x) for x in data.data_vars if x not in ("status", "outcome")]
     names = [CONVERGED, *usable] if "outcome" in data else usable
     if name not in names:
@@ -71,6 +71,10 @@ def measure_of(data: xr.Dataset, name: str = CONVERGED) -> Measure:
     else:
         values = data[name].astype(float).where(ran)
         values = values.where(np.isfinite(values))
+    if logarithm:
+        if name == CONVERGED or bool((values <= 0).any()):
+            raise ValueError(f"{name} is not positive throughout and has no logarithm; leave out --log")
+        values, name = np.log10(values), f"log10 {name}"
     order = [*(x for x in data.status.dims if x != SEED), *(x for x in data.status.dims if x == SEED)]
     return Measure(name, values.transpose(*order).compute(), name == CONVERGED)
 
@@ -92,7 +96,9 @@ def summarize(data: xr.Dataset, path: Path, measure: Measure, compare: str | Non
         "refusals": refusals(path),
         "outcomes": _outcomes(data),
         "measure": measure.name,
-        "units": "probability" if measure.is_share else str(data[measure.name].attrs.get("units", "1")),
+        "units": "probability"
+        if measure.is_share
+        else str(data[measure.name.removeprefix("log10 ")].attrs.get("units", "1")),
         "marginals": {axis: marginal(measure, axis) for axis in measure.axes},
     }
     axis = compare if compare is not None else usual_comparison(measure)

@@ -63,23 +63,40 @@ def _check_task(value: Any) -> Any:
         raise ValueError(f"{value!r:.60} is no task; {_FORMS}") from None
 
 
-def _load_task(value: Any, folder: Path) -> Any:
+class GivenTask:
+    """The matrices of a task as NumPy's arrays: these keep their precision on the way to a worker, JAX's may not."""
+
+    def __init__(self, task: LinearTask):
+        self.matrices = {name: None if x is None else np.asarray(x) for name, x in vars(task).items()}
+
+    def made(self) -> LinearTask:
+        """The task, in the precision that JAX runs in."""
+        return LinearTask(**self.matrices)
+
+
+def _load_task(value: Any, folder: Path) -> RandomTeacher | GivenTask:
     """A task of a name, a file or modes; a random teacher stays a description until its key is known."""
-    if isinstance(value, RandomTeacher | LinearTask | LinearRNN):
-        return value if isinstance(value, RandomTeacher) else as_task(value)
+    if isinstance(value, RandomTeacher):
+        return value
     with jax.enable_x64(True):
-        if isinstance(value, Modes):
-            ones = np.ones(len(value.modes))
-            return as_task(aligned_network(Mode(ones, ones, np.array(value.modes))))
-        if Path(value).suffix in ("", ".toml"):
-            return load_task(value if Path(value).suffix == "" else folder / value)
-        return as_task(load_teacher(folder / value))
+        return GivenTask(_found_task(value, folder))
+
+
+def _found_task(value: Any, folder: Path) -> LinearTask:
+    if isinstance(value, LinearTask | LinearRNN):
+        return as_task(value)
+    if isinstance(value, Modes):
+        ones = np.ones(len(value.modes))
+        return as_task(aligned_network(Mode(ones, ones, np.array(value.modes))))
+    if Path(value).suffix in ("", ".toml"):
+        return load_task(value if Path(value).suffix == "" else folder / value)
+    return as_task(load_teacher(folder / value))
 
 
 def _text_of_task(value: Any) -> str:
     if isinstance(value, RandomTeacher):
         return f"random {value.random} {value.spectral_radius!r}"
-    return text_of_arrays("task", value.named_arrays())
+    return text_of_arrays("task", value.matrices)
 
 
 NETWORK_PARAMETERS = RULE_PARAMETERS | {
@@ -107,9 +124,14 @@ NETWORK_VARIABLES = {
 def task_of(row: Mapping[str, Any], keys: Mapping[str, np.uint64]) -> LinearTask:
     """The task of a run."""
     task = row["task"]
-    return (
-        _random_task(*task.random, task.spectral_radius, int(keys["task"])) if isinstance(task, RandomTeacher) else task
-    )
+    if isinstance(task, GivenTask):
+        return _made(task)
+    return _random_task(*task.random, task.spectral_radius, int(keys["task"]))
+
+
+@lru_cache(maxsize=16)
+def _made(task: GivenTask) -> LinearTask:
+    return task.made()
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import jax
@@ -58,13 +59,23 @@ def text_of_arrays(what: str, tree: Any) -> str:
     return f"{what} sha256:{found.hexdigest()[:16]}"
 
 
+def _load_rule(value: Any, folder: Path) -> Any:
+    """A rule with its arrays as NumPy's, which keep their precision on the way to a worker."""
+    return value if isinstance(value, str) else jax.tree.map(lambda x: np.asarray(x) if np.ndim(x) else x, value)
+
+
 def _text_of_rule(value: Any) -> str:
     return value if isinstance(value, str) else text_of_arrays(value.describe(), value)
 
 
 RULE_PARAMETERS = {
     "rule": Parameter(
-        Annotated[Any, PlainValidator(_check_rule)], "name of the rule", "name", None, text=_text_of_rule
+        Annotated[Any, PlainValidator(_check_rule)],
+        "name of the rule",
+        "name",
+        None,
+        load=_load_rule,
+        text=_text_of_rule,
     ),
     "feedback_blend": Parameter(Share, "share of the fixed feedback in F", default=None),
     "propagator_blend": Parameter(Share, "share of the decay in M", default=None),
