@@ -10,7 +10,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet -
 # The ensemble's kernels, cached on disk.
 COMPILE := $(BIN)/python -m localgrad.modes.ensemble
 
-.PHONY: reproduce quick test fast lint bench lock clean
+.PHONY: reproduce quick test fast lint bench docs lock clean
 .DELETE_ON_ERROR:
 
 reproduce: $(VENV)/.reproduce
@@ -36,14 +36,19 @@ lint: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
+# The documentation site, in build/docs. Strict: a warning, a broken link or a cell that fails is an error. Offline.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs build/docs
+	@echo "Open build/docs/index.html"
+
 # Write constraints.txt anew from what is installed; no addresses, and not PyTorch, which only the benchmarks use.
-lock: $(VENV)/.test $(VENV)/.bench
+lock: $(VENV)/.test $(VENV)/.bench $(VENV)/.docs
 	$(BIN)/python -m pip freeze --exclude-editable \
 	  | grep -E '^[A-Za-z0-9._-]+==' | grep -viE '^(torch|triton|nvidia.*|localgrad)==' > constraints.new
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) $(OUT) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OUT) build docs/reference .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # A virtual environment; where the venv module lacks ensurepip, virtualenv makes one.
 $(BIN)/python:
@@ -65,5 +70,11 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the benchmarks' peers into $(VENV) (once; a few minutes) ..."
 	$(INSTALL) -e '.[reproduce,sweeps,connectome,bench]'
+	$(COMPILE)
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what makes the documentation into $(VENV) (once; a few minutes) ..."
+	$(INSTALL) -e '.[reproduce,sweeps,connectome,files,docs]'
 	$(COMPILE)
 	@touch $@

@@ -8,8 +8,11 @@ import pytest
 import localgrad as lg
 
 ROOT = Path(__file__).parents[1]
-PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-CODE = [path for folder in ("src", "tests", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+PAGES = [
+    path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name != "reference"
+]  # which is generated
+PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
+CODE = [path for folder in ("src", "tests", "benchmarks", "docs") for path in sorted((ROOT / folder).rglob("*.py"))]
 MODULES = [path.relative_to(ROOT).as_posix() for path in CODE]
 MODULE = re.compile(r"(?<![\w/.*\"'])[\w/]*\w\.py\b")  # not in quotes, where programs name files of their own
 NAME = re.compile(r"\b(?:lg|localgrad)\.([A-Za-z_]\w*)")

@@ -1,0 +1,117 @@
+"""The documentation site that `make docs` makes: what its pages are made from, and the check that it passes."""
+
+import re
+
+import command_line
+import pytest
+import reference
+from built_site import broken_links
+from test_docstrings import public_objects
+
+import localgrad as lg
+
+NAMES = sorted(name for name, value in public_objects() if not name.startswith("__"))
+ENTRY = re.compile(r"^:{3,4}\{py:(?:class|function)\} lg\.([\w.]+)", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return reference.pages()
+
+
+def test_every_public_name_has_one_entry_with_its_docstring(pages):
+    text = "".join(text for page, text in pages.items() if page != "index.md")
+    assert sorted(ENTRY.findall(text)) == NAMES
+    assert sorted(re.findall(r"\{py:obj\}`lg\.([\w.]+)`", pages["index.md"])) == NAMES
+    for item in (lg.learn, lg.Term, lg.tasks.oscillator):
+        lines = [line.strip() for line in item.__doc__.splitlines() if "docs/" not in line]  # which become links
+        assert [line for line in lines if line not in text] == []
+
+
+def test_methods_stand_in_the_entry_of_their_class(pages):
+    entry = pages["learning.md"].split("{py:class} lg.TrainingRun")[1].split("\n::::\n")[0]
+    assert ":::{py:method} at(" in entry
+    assert ":::{py:property} silent_loss" in entry
+
+
+def test_a_public_name_without_a_docstring_is_an_error():
+    def bare():
+        pass
+
+    with pytest.raises(ValueError, match=r"lg\.bare is public and has no docstring"):
+        reference.entry(reference.Name("bare", bare))
+
+
+def test_arguments_are_shown_without_their_types():
+    assert reference.signature(lg.conserved_quantity) == "(network)"
+    assert reference.signature(lg.EProp).startswith("(feedback=")
+    assert reference.without_self("(self, time)") == "(time)"
+    assert reference.without_self("(self)") == "()"
+
+
+def test_examples_become_code_and_citations_links():
+    text = "Source: docs/theory.md, sections 3 and 8; docs/files.md.\n\n>>> 1 + 1\n2\n\nAfter."
+    made = reference.as_markdown(text)
+    assert "```pycon\n>>> 1 + 1\n2\n```\n\nAfter." in made
+    assert "[docs/files.md](../files.md)" in made
+    assert "[docs/theory.md](../theory.md), sections [3](../theory.md#3-" in made
+    assert " and [8](../theory.md#8-" in made
+    assert reference.as_markdown(">>> 1\n1") == "```pycon\n>>> 1\n1\n```"
+
+
+@pytest.mark.parametrize(
+    ("code", "bare", "target"),
+    [
+        ("lg.learn", False, "lg.learn"),
+        ("lg.Flow()", False, "lg.Flow"),
+        ("localgrad.tasks.oscillator", False, "lg.tasks.oscillator"),
+        ("learn", True, "lg.learn"),
+        ("learn", False, None),
+        ("lg.nothing", False, None),
+        ("W h + B x", True, None),
+    ],
+)
+def test_names_in_code_become_links(code, bare, target):
+    assert reference.public_target(code, bare=bare) == target
+
+
+def test_the_command_line_is_there_with_all_options():
+    page = command_line.page()
+    commands = re.findall(r"^## localgrad (\w+)$", page, re.MULTILINE)
+    assert commands == ["reproduce", "derive", "analyze", "basin", "train", "sweep", "show"]
+    assert "RULES" not in page
+    for option in ("--latex", "--spectral-radius", "--grid", "--learning-rate", "--dry-run", "--facet", "--jobs"):
+        assert f"| `{option}" in page, option
+
+
+def write(folder, **pages):
+    for name, body in pages.items():
+        (folder / f"{name}.html").write_text(f"<html><body>{body}</body></html>", encoding="utf-8")
+
+
+def test_a_whole_site_has_nothing_broken(tmp_path):
+    write(
+        tmp_path,
+        a='<a href="b.html#x">b</a><a href="#here">here</a><p id="here"><a href="https://example.org">out</a>',
+        b='<p id="x"><img src="data:image/png;base64,AA"><script src="s.js?v=1"></script>',
+    )
+    (tmp_path / "s.js").write_text("")
+    assert broken_links(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('<a href="none.html">x</a>', "does not exist"),
+        ('<a href="a.html#none">x</a>', "a place that its page does not have"),
+        ('<a href="#none">x</a>', "a place that its page does not have"),
+        ('<img src="none.png">', "does not exist"),
+        ('<script src="https://example.org/x.js"></script>', "loads https://example.org/x.js from elsewhere"),
+        ('<link href="//example.org/x.css">', "loads //example.org/x.css from elsewhere"),
+    ],
+)
+def test_what_is_broken_is_named(tmp_path, body, words):
+    write(tmp_path, a=body)
+    [sentence] = broken_links(tmp_path)
+    assert sentence.startswith("a.html ")
+    assert words in sentence
