@@ -1,6 +1,7 @@
 """What `localgrad show` and `localgrad sweep` print, and the numbers behind the figures."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -141,6 +142,30 @@ def test_what_is_no_store_is_one_line(tmp_path, content):
     assert found.exit_code == 2
     assert "Traceback" not in found.output
     assert "store" in found.output
+
+
+def test_a_store_that_would_run_a_pickle_is_refused(tmp_path):
+    """A folder of Zarr's version 2 whose array is packed by pickle: opening it must not run what stands there."""
+    marker, path = tmp_path / "ran", tmp_path / "runs.zarr"
+    path.mkdir()
+
+    class Bomb:
+        def __reduce__(self):
+            return marker.touch, ()
+
+    filters = '{"id": "pickle", "protocol": 5}'
+    (path / ".zgroup").write_text('{"zarr_format": 2}')
+    (path / "status").mkdir()
+    (path / "status" / ".zattrs").write_text('{"_ARRAY_DIMENSIONS": ["seed"]}')
+    (path / "status" / ".zarray").write_text(
+        '{"zarr_format": 2, "shape": [1], "chunks": [1], "dtype": "|O", "compressor": null, "fill_value": null, '
+        f'"order": "C", "filters": [{filters}]}}'
+    )
+    (path / "status" / "0").write_bytes(pickle.dumps(Bomb()))
+    found = run("show", path)
+    assert found.exit_code == 2
+    assert "no store of a sweep" in found.output or "cannot be opened" in found.output
+    assert not marker.exists()
 
 
 # --- the command that computes ---

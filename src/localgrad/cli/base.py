@@ -64,7 +64,8 @@ def _interrupted(interruption: KeyboardInterrupt) -> typer.Exit:
 def _describe(error: Exception) -> str:
     """One sentence for the user: what is wrong and what helps."""
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("localgrad"):
-        return f"the package {error.name!r} is not installed; try: pip install 'localgrad[reproduce]'"
+        extra = "sweeps" if error.name in ("dask", "distributed") else "reproduce"
+        return f"the package {error.name!r} is not installed; try: pip install 'localgrad[{extra}]'"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return f"the memory of this machine does not suffice ({error or 'out of memory'}); take smaller sizes or counts"
     settings = suspects()

@@ -85,7 +85,7 @@ def draw_map(mean: xr.DataArray, x: str, y: str, facet: str | None, measure: str
 
 def _label(set_ticks: Any, values: np.ndarray) -> None:
     """At most six values beside an axis of the map."""
-    shown = np.unique(np.linspace(0, len(values) - 1, min(6, len(values))).round().astype(int))
+    shown = np.arange(0, len(values), -(-len(values) // 6))
     words = [f"{values[i]:.3g}" if values.dtype.kind in "iuf" else str(values[i]) for i in shown]
     set_ticks(shown, words)
 

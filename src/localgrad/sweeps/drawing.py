@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from localgrad.figures.plotting import save_figure
 from localgrad.figures.sweep_panels import draw_differences, draw_map, draw_marginals
 from localgrad.files import build_folder
@@ -26,7 +28,7 @@ def draw_figures(
     chosen = _map_axes(measure, x, y, facet)
     if chosen is not None:
         mean = measure.values.mean([d for d in measure.values.dims if d not in (*chosen, facet)])
-        figures["map"] = draw_map(mean.sortby(list(mean.dims)), *chosen, facet, document["measure"])
+        figures["map"] = draw_map(_sorted(mean), *chosen, facet, document["measure"])
     if document["differences"]:
         figures["differences"] = draw_differences(document["differences"], document["measure"], document["compared"])
     with build_folder(folder) as growing:
@@ -46,6 +48,11 @@ def _marginals(measure: Measure, facet: str | None) -> dict[str, dict[str, list[
         for axis in axes:
             found[axis][str(value)] = marginal(part, axis)
     return found
+
+
+def _sorted(mean: xr.DataArray) -> xr.DataArray:
+    """Numbers by size; words as they stand."""
+    return mean.sortby([name for name in mean.dims if mean[name].dtype.kind in "iuf"])
 
 
 def _map_axes(measure: Measure, x: str | None, y: str | None, facet: str | None) -> tuple[str, str] | None:

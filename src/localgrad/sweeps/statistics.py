@@ -4,7 +4,7 @@ Runs that share a seed share what was drawn for it, so the seeds are the sample,
 
 - a probability pooled over other axes has Wilson's interval at the effective number of runs `p(1 − p)/var(p̂)`, with the
   variance from the means of the seeds (Dean & Pagano 2015), between the number of seeds and that of runs; at `p = 0`
-  and `p = 1`, where it cannot be told, the number of seeds;
+  and `p = 1`, where it cannot be told, the number of seeds; and with Student's quantile, since it is an estimate;
 - a difference is first averaged within each seed, and tested by flipping the signs of these averages: exactly up to 14
   seeds, else by 10,000 random flips with a fixed seed;
 - tests of several differences are corrected by Holm's method.
@@ -41,13 +41,15 @@ class Difference(NamedTuple):
     seeds: int
 
 
-def wilson(share: float, count: float, level: float = 0.95) -> tuple[float, float]:
+def wilson(share: float, count: float, level: float = 0.95, freedom: float = np.inf) -> tuple[float, float]:
     """Wilson's interval of a probability of which `share` was seen in `count` runs.
+
+    `freedom`: degrees of freedom, where the effective number of runs is itself an estimate.
 
     >>> tuple(round(x, 4) for x in wilson(0.5, 10))
     (0.2366, 0.7634)
     """
-    z = norm.ppf(0.5 + level / 2)
+    z = norm.ppf(0.5 + level / 2) if np.isinf(freedom) else t.ppf(0.5 + level / 2, freedom)
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return float(max(0.0, middle - half)), float(min(1.0, middle + half))
@@ -64,7 +66,8 @@ def probability(happened: np.ndarray, level: float = 0.95) -> Interval:
     seeds = int(np.sum(weights > 0))
     if seeds < 2:
         return Interval(share, np.nan, np.nan)
-    return Interval(share, *wilson(share, _effective_count(happened, share, count, seeds), level))
+    freedom = np.inf if count == seeds else seeds - 1.0
+    return Interval(share, *wilson(share, _effective_count(happened, share, count, seeds), level, freedom))
 
 
 def _effective_count(happened: np.ndarray, share: float, count: int, seeds: int) -> float:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from localgrad.checks import check_flag, check_path, in_our_arithmetic, in_words
 from localgrad.files import check_disk
 from localgrad.sweeps.definition import Definition, define, read_definition
+from localgrad.sweeps.layout import ROOT, stored_sweep
 from localgrad.sweeps.runner import Report, num_cores, run_pending
 from localgrad.sweeps.shipped import shipped_sweep
 from localgrad.sweeps.store import Store, open_store
@@ -114,7 +115,8 @@ def open_dataset(path: Path) -> xr.Dataset:
     import xarray as xr
 
     try:
-        return xr.open_zarr(path, chunks=None)
+        stored_sweep((path / ROOT).read_bytes())
+        return xr.open_zarr(path, chunks=None, zarr_format=3)  # files of version 2 may hold pickles
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ValueError(f"store {str(path)!r} cannot be opened ({reason}); give a store of localgrad sweep") from None
