@@ -23,11 +23,14 @@ def compressors() -> list[Any]:
     return [ZstdCodec(level=-1), Crc32cCodec()]
 
 
+WRITE_ALL: Any = {"write_empty_chunks": True}
+"""Chunks that hold nothing but what stands for "not run" have files, too."""
+
+
 def encode(values: np.ndarray, variable: Variable) -> bytes:
     """The bytes of a chunk that holds just these values."""
     kept, array = _array_in_memory(values.shape, variable)
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        array[...] = values
+    array[...] = values
     return kept[_file_of(values.ndim)].to_bytes()
 
 
@@ -46,7 +49,7 @@ def _array_in_memory(shape: tuple[int, ...], variable: Variable) -> tuple[dict[s
     kept: dict[str, Any] = {}
     array = zarr.create_array(
         MemoryStore(kept), name="v", shape=shape, chunks=shape, dtype=variable.dtype, fill_value=variable.fill_value,
-        compressors=compressors(),
+        compressors=compressors(), config=WRITE_ALL,
     )  # fmt: skip
     return kept, array
 

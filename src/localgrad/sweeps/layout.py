@@ -20,7 +20,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from localgrad.sweeps.axes import SEED, Axis
-from localgrad.sweeps.codec import compressors, consolidate
+from localgrad.sweeps.codec import WRITE_ALL, compressors, consolidate
 from localgrad.sweeps.plan import Plan
 
 FORMAT = 1
@@ -69,10 +69,9 @@ def _coordinate(group: Any, plan: Plan, axis: Axis) -> None:
     words = axis.labels.dtype.kind not in "iuf"
     array = group.create_array(
         axis.name, shape=(len(axis),), chunks=(min(len(axis), 2**20),), dtype=str if words else axis.labels.dtype,
-        dimension_names=[axis.name], attributes={"long_name": about, "units": units},
+        dimension_names=[axis.name], attributes={"long_name": about, "units": units}, config=WRITE_ALL,
     )  # fmt: skip
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        array[...] = np.asarray(axis.labels, object if words else None)
+    array[...] = np.asarray(axis.labels, object if words else None)
 
 
 def stored_sweep(root: bytes) -> dict[str, Any]:
