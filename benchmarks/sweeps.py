@@ -89,15 +89,18 @@ def _modes(count: int) -> tuple[Callable[[], object], Definition]:
 
 
 def _flows() -> tuple[Callable[[], object], Definition]:
-    keys = keys_of(0, "student", {"seed": codes_of(np.arange(40))}, 40)
+    seeds = {"seed": codes_of(np.arange(40))}  # the sweep's own task, students and feedback
+    keys = zip(keys_of(0, "student", seeds, 40), keys_of(0, "feedback", seeds, 40), strict=True)
+    drawn, task_key = list(keys), jax_key(int(keys_of(0, "task", {}, 1)[0]))
 
     def direct() -> None:
         with jax.enable_x64(True):
-            teacher = lg.random_network(2, 3, 2, key=jax.random.key(0), spectral_radius=0.9)
-            for key in keys:
-                student = lg.random_network(2, 4, 2, key=jax_key(int(key)), scale=0.3)
-                rule = lg.RFLO(normals(np.asarray(key), 8).reshape(2, 4) / 2, 0.5)
-                lg.learn(rule, student, teacher, duration=100.0, save_at=[0.0])
+            teacher = lg.random_network(2, 3, 2, key=task_key, spectral_radius=0.9)
+            task = lg.tasks.white_noise_teacher(teacher)
+            for student_key, feedback_key in drawn:
+                student = lg.random_network(2, 4, 2, key=jax_key(int(student_key)), scale=0.3)
+                rule = lg.RFLO(normals(np.asarray(feedback_key), 8).reshape(2, 4) / 2, 0.5)
+                lg.learn(rule, student, task, duration=100.0, save_at=[0.0])
 
     return direct, define(FLOW | {"chunk": 40}, Path())
 

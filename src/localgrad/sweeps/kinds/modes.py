@@ -102,7 +102,7 @@ def _groups(cells: Cells) -> list[np.ndarray]:
 def _integrate(cells: Cells, group: np.ndarray, found: dict[str, np.ndarray]) -> None:
     """Integrate a group; where one of its runs cannot be computed, parts of it, so that the others are."""
     try:
-        run = _run(cells, group)
+        run = _run_as_is(cells, group)
     except ValueError as error:
         parts = _parts(cells, group)
         for part in parts:
@@ -110,10 +110,22 @@ def _integrate(cells: Cells, group: np.ndarray, found: dict[str, np.ndarray]) ->
         for index in group if not parts else ():
             cells.refuse(int(index), str(error))
         return
-    where: Any = slice(None) if len(group) == cells.size else group
     with np.errstate(over="ignore"):  # a peak loss beyond single precision is infinite there
         for name, column in found.items():
-            column[where] = getattr(run, name)[:-1]
+            column[_places(cells, group)] = getattr(run, name)[: len(group)]
+
+
+def _run_as_is(cells: Cells, group: np.ndarray) -> Ensemble:
+    """The ensemble of a group; where all its starts are invalid, outcomes all the same, not an error."""
+    try:
+        return _run(cells, group)
+    except ValueError:
+        return _run(cells, group, completed=True)
+
+
+def _places(cells: Cells, group: np.ndarray) -> Any:
+    """A group as an index: of all runs, all of them, which needs no copy."""
+    return slice(None) if len(group) == cells.size else group
 
 
 def _parts(cells: Cells, group: np.ndarray) -> list[np.ndarray]:
@@ -133,30 +145,35 @@ def _parts(cells: Cells, group: np.ndarray) -> list[np.ndarray]:
     return [] if alike else np.array_split(group, 2)
 
 
-def _run(cells: Cells, group: np.ndarray) -> Ensemble:
-    """The ensemble of a group, and at its end a start at the teacher's w.
+def _run(cells: Cells, group: np.ndarray, completed: bool = False) -> Ensemble:
+    """The ensemble of a group; if it is completed, with a start at the teacher's w at its end.
 
     That start is always valid: of starts that are all invalid `integrate_modes` makes an error, of some an outcome.
     """
     shared = {name: cells.column(name)[group[0]] for name in _SHARED}
-    padded = np.append(group, group[0])
-    numbers = {name: _numbers(cells, name, padded) for name in (*_NUMBERS, *_STARTS, "scale")}
+    where = np.append(group, group[0]) if completed else _places(cells, group)
+    numbers = {name: _numbers(cells, name, where) for name in (*_NUMBERS, *_STARTS, "scale")}
     a, b, w, *teacher = (numbers[name] for name in _STARTS)
-    a, b, w = a * numbers["scale"], b * numbers["scale"], np.array(np.broadcast_to(w, len(padded)))
-    w[-1] = np.ravel(teacher[2])[-1]
+    w = np.broadcast_to(w, len(group) + completed)
+    if completed:
+        w = np.append(w[:-1], np.ravel(teacher[2])[-1])
     return integrate_modes(
-        _rule_of(shared | numbers), Mode(a, b, w), Mode(*teacher), duration=float(shared["duration"]),
-        rtol=float(shared["rtol"]), threads=1, poles=shared["poles"],
+        _rule_of(shared | numbers), Mode(_scaled(a, numbers), _scaled(b, numbers), w), Mode(*teacher), threads=1,
+        duration=float(shared["duration"]), rtol=float(shared["rtol"]), poles=shared["poles"],
     )  # fmt: skip
 
 
-def _numbers(cells: Cells, name: str, where: np.ndarray) -> Any:
+def _scaled(x: Any, numbers: Mapping[str, Any]) -> Any:
+    scale = numbers["scale"]
+    return x if isinstance(scale, float) and scale == 1 else x * scale
+
+
+def _numbers(cells: Cells, name: str, where: Any) -> Any:
     """The numbers of a group: one, where all runs share it, or an array; `None` where its runs have none."""
     values, _ = cells.levels(name)
     if len(values) == 1:
         return None if values[0] is None else float(values[0])
-    column = cells.column(name)
-    found = np.append(column, column[0]) if len(where) == cells.size + 1 else column[where]
+    found = cells.column(name)[where]
     return None if found.dtype == object and found[0] is None else found.astype(float, copy=False)
 
 
