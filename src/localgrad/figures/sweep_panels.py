@@ -47,7 +47,7 @@ def _draw_curve(panel: Axes, points: list[dict[str, Any]], color: str, label: st
     panel.errorbar(places, mean, yerr=np.abs(np.array(ends) - mean), color=color, label=label, marker="o", capsize=2,
                    linestyle="" if words else "-")  # fmt: skip
     if words:
-        turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if max(map(len, words)) > 6 else {}
+        turned: Any = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if max(map(len, words)) > 6 else {}
         panel.set_xticks(places, words, **turned)
         panel.margins(x=0.15)
     elif len(places) > 2 and min(places) > 0 and max(places) / min(places) > 50:
