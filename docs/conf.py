@@ -21,6 +21,7 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 # Notebooks compute whenever the site is made; a cell that fails, or takes more than three minutes, stops it.
 nb_execution_mode = "force"
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 180
 
