@@ -12,7 +12,8 @@ from sweep_cases import MODES, changed, data_files
 import localgrad as lg
 from localgrad.sweeps.definition import define
 from localgrad.sweeps.draws import codes_of, keys_of, mix, normals, uniforms
-from localgrad.sweeps.kinds.networks import jax_key
+from localgrad.sweeps.kinds.students import network_rule, student_of
+from localgrad.sweeps.kinds.tasks import jax_key, task_of
 from localgrad.sweeps.plan import RAN, REFUSED, compute, make_plan
 from localgrad.sweeps.runner import jobs_of
 from localgrad.sweeps.store import open_store
@@ -26,6 +27,10 @@ TRAINING = changed(
     NETWORKS, kind="train", run__duration=None, run__learning_rate=0.01, run__num_steps=20, run__batch_size=4,
     run__horizon=10,
 )  # fmt: skip
+
+
+CELLS = changed(TRAINING, axes__rule=["rflo"], run__decay=0.5, axes__seed=1, axes__cell=[
+    "linear", {"label": "leaky", "cell": "leaky", "leak": 0.5}, "diagonal"])  # fmt: skip
 
 
 def values_of(data):
@@ -109,7 +114,35 @@ def test_runs_of_networks_are_those_of_the_engine(tmp_path):
             np.testing.assert_allclose(data.loss.values[place, seed], curve.loss[-1] / curve.silent_loss, rtol=1e-12)
 
 
-@pytest.mark.parametrize("document", [MODES, NETWORKS, TRAINING], ids=["modes", "flow", "train"])
+def test_cells_are_made_of_one_draw():
+    """A leaky student has the weights of the linear one; a layer half as many poles, inside their ring."""
+    box = define(changed(CELLS, axes__rule=["bptt"], run__hidden=6), ".")
+    box = box.box(box.axes)
+    keys = {name: box.keys(name)[0] for name in ("student", "task", "feedback")}
+    task = task_of(box.row(0), keys)
+    linear, leaky, layer = (student_of(box.row(i), keys, task) for i in range(3))
+    assert [type(x) for x in (linear, leaky, layer)] == [lg.LinearRNN, lg.LeakyRNN, lg.DiagonalSSM]
+    np.testing.assert_array_equal(linear.W, leaky.W)
+    assert float(leaky.leak[0]) == 0.5
+    assert layer.poles.shape == (3,)
+    assert np.all((np.abs(layer.poles) > 0.5) & (np.abs(layer.poles) < 0.9) & (layer.poles.imag > 0))
+    assert network_rule(box.row(2) | {"rule": "three-factor"}, keys, layer).lags == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"run__hidden": 3, "axes__cell": ["diagonal"]}, "give an even number"),
+        ({"axes__cell": ["leaky"]}, "leaky cells need a leak"),
+        ({"axes__cell": ["square"]}, "axes.cell: give one of"),
+    ],
+)
+def test_cells_that_cannot_be_made(change, words):
+    with pytest.raises(ValueError, match=words):
+        define(changed(CELLS, **change), ".")
+
+
+@pytest.mark.parametrize("document", [MODES, NETWORKS, TRAINING, CELLS], ids=["modes", "flow", "train", "cells"])
 def test_results_do_not_hang_on_chunks_or_their_order(document, tmp_path):
     forms = {"one": 1000, "single": 1, "some": 5}
     found = {name: values_of(lg.sweep(changed(document, chunk=size), out=tmp_path / name, workers=0))

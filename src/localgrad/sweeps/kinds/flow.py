@@ -14,15 +14,9 @@ from localgrad.learning.methods import Flow, Steps
 from localgrad.outcomes import CONVERGED_LOSS
 from localgrad.sweeps.kinds.kind import Cells, Kind, Parameter, Variable, each_run
 from localgrad.sweeps.kinds.modes import Positive
-from localgrad.sweeps.kinds.networks import (
-    NETWORK_PARAMETERS,
-    NETWORK_SOURCES,
-    NETWORK_VARIABLES,
-    measured,
-    network_rule,
-    student_of,
-    task_of,
-)
+from localgrad.sweeps.kinds.networks import NETWORK_PARAMETERS, NETWORK_SOURCES, NETWORK_VARIABLES
+from localgrad.sweeps.kinds.students import measured, network_rule, student_of
+from localgrad.sweeps.kinds.tasks import task_of
 
 _DRY = dict.fromkeys(NETWORK_SOURCES, np.uint64(0))
 
@@ -59,8 +53,7 @@ class FlowKind(Kind):
         """Task, student and rule, of some key."""
         with jax.enable_x64(True):
             task = task_of(row, _DRY)
-            student_of(row, _DRY, task)
-            network_rule(row, _DRY, task)
+            network_rule(row, _DRY, student_of(row, _DRY, task))
 
     def compute(self, cells: Cells) -> dict[str, np.ndarray]:
         """Run by run, in double precision."""
@@ -73,7 +66,7 @@ def _run(row: dict[str, Any], keys: dict[str, np.uint64]) -> dict[str, Any]:
     student = student_of(row, keys, task)
     horizon, rate = row["horizon"], row["learning_rate"]
     curve = learn(
-        network_rule(row, keys, task),
+        network_rule(row, keys, student),
         student,
         task,
         duration=float(row["duration"]),

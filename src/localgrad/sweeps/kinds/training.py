@@ -12,16 +12,9 @@ from pydantic import Field
 from localgrad.learning.train import train
 from localgrad.sweeps.kinds.kind import Cells, Kind, Parameter, Variable, each_run
 from localgrad.sweeps.kinds.modes import Positive
-from localgrad.sweeps.kinds.networks import (
-    NETWORK_PARAMETERS,
-    NETWORK_SOURCES,
-    NETWORK_VARIABLES,
-    jax_key,
-    measured,
-    network_rule,
-    student_of,
-    task_of,
-)
+from localgrad.sweeps.kinds.networks import NETWORK_PARAMETERS, NETWORK_SOURCES, NETWORK_VARIABLES
+from localgrad.sweeps.kinds.students import measured, network_rule, student_of
+from localgrad.sweeps.kinds.tasks import jax_key, task_of
 
 Whole = Annotated[int, Field(ge=1, le=2**31)]
 _DRY = dict.fromkeys(NETWORK_SOURCES, np.uint64(0))
@@ -51,8 +44,7 @@ class TrainingKind(Kind):
         """Task, student and rule, of some key."""
         with jax.enable_x64(True):
             task = task_of(row, _DRY)
-            student_of(row, _DRY, task)
-            network_rule(row, _DRY, task)
+            network_rule(row, _DRY, student_of(row, _DRY, task))
 
     def compute(self, cells: Cells) -> dict[str, np.ndarray]:
         """Run by run, in double precision."""
@@ -64,7 +56,7 @@ def _run(row: dict[str, Any], keys: dict[str, np.uint64]) -> dict[str, Any]:
     task = task_of(row, keys)
     student = student_of(row, keys, task)
     run = train(
-        network_rule(row, keys, task),
+        network_rule(row, keys, student),
         student,
         task,
         key=jax_key(int(keys["noise"])),
