@@ -121,6 +121,7 @@ def test_why_runs_were_refused_is_shown(tmp_path):
         (["--log"], "converged is not positive throughout and has no logarithm"),
         (["--compare", "seed"], "there is no axis 'seed' to compare"),
         (["--figures", "{new}", "--x", "speed"], "--x 'speed' is no axis"),
+        (["--figures", "{new}", "--x", "rule", "--facet", "rule"], "give each another axis"),
         (["--figures", "{store}"], "exists already"),
     ],
 )

@@ -28,7 +28,8 @@ def draw_marginals(
         figure, panels = new_figure(rows, columns, sharey=True)
         for panel, (axis, curves) in zip(panels, marginals.items(), strict=False):
             for number, (value, points) in enumerate(list(curves.items())[:_MOST_CURVES]):
-                _draw_curve(panel, points, PALETTE[number] if facet else BLACK, value)
+                shift = 0.12 * (number - (len(curves) - 1) / 2)
+                _draw_curve(panel, points, PALETTE[number] if facet else BLACK, value, shift)
             panel.set_xlabel(axis)
         for panel in panels[len(marginals) :]:
             panel.set_visible(False)
@@ -39,12 +40,14 @@ def draw_marginals(
     return figure
 
 
-def _draw_curve(panel: Axes, points: list[dict[str, Any]], color: str, label: str) -> None:
+def _draw_curve(panel: Axes, points: list[dict[str, Any]], color: str, label: str, shift: float) -> None:
+    """A curve; where values are words its points stand beside those of the other curves."""
     known = [p for p in points if p["mean"] is not None]
     places, words = _places([p["value"] for p in known])
     mean = np.array([p["mean"] for p in known])
     ends = [[p[name] if p[name] is not None else p["mean"] for p in known] for name in ("low", "high")]
-    panel.errorbar(places, mean, yerr=np.abs(np.array(ends) - mean), color=color, label=label, marker="o", capsize=2,
+    at = [place + shift for place in places] if words else places
+    panel.errorbar(at, mean, yerr=np.abs(np.array(ends) - mean), color=color, label=label, marker="o", capsize=2,
                    linestyle="" if words else "-")  # fmt: skip
     if words:
         turned: Any = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if max(map(len, words)) > 6 else {}

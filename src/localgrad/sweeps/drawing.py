@@ -24,11 +24,14 @@ def draw_figures(
     for option, name in (("--x", x), ("--y", y), ("--facet", facet)):
         if name is not None and name not in measure.axes:
             raise ValueError(f"{option} {name!r} is no axis of the store; give one of {', '.join(measure.axes)}")
+    chosen = [name for name in (x, y, facet) if name is not None]
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"--x, --y and --facet are {', '.join(chosen)}; give each another axis")
     figures = {"marginals": draw_marginals(_marginals(measure, facet), document["measure"], document["units"], facet)}
-    chosen = _map_axes(measure, x, y, facet)
-    if chosen is not None:
-        mean = measure.values.mean([d for d in measure.values.dims if d not in (*chosen, facet)])
-        figures["map"] = draw_map(_sorted(mean), *chosen, facet, document["measure"])
+    over = _map_axes(measure, x, y, facet)
+    if over is not None:
+        mean = measure.values.mean([d for d in measure.values.dims if d not in (*over, facet)])
+        figures["map"] = draw_map(_sorted(mean), *over, facet, document["measure"])
     if document["differences"]:
         figures["differences"] = draw_differences(document["differences"], document["measure"], document["compared"])
     with build_folder(folder) as growing:
