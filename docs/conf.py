@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 import localgrad
 
 project = "localgrad"
-author = "The localgrad developers"
+author = project_copyright = "The localgrad developers"
 version = release = localgrad.__version__
 html_title = f"localgrad {version}"
 
@@ -24,6 +24,8 @@ nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 180
+nb_execution_show_tb = True
+nb_merge_streams = True
 
 html_theme = "furo"
 html_static_path = ["static"]
