@@ -89,26 +89,37 @@ class _Dask:
     def compute(self, jobs: Iterator[Job]) -> Iterator[Result]:
         from distributed import as_completed
 
-        running: dict[Any, Place] = {}
-        lost: list[Place] = []
+        running: dict[Any, Job] = {}
+        lost: list[Job] = []
         completed = as_completed(loop=self.client.loop)
         self._hand_out(jobs, running, completed)
         for future in completed:
-            place = running.pop(future)
-            result = self._result(future)
+            job, result = running.pop(future), self._result(future)
             del future
             self._hand_out(jobs, running, completed)
             if result is None:
-                lost.append(place)
+                lost.append(job)
             else:
                 yield result
-        if lost:
+        yield from self._alone(lost)
+
+    def _alone(self, jobs: list[Job]) -> Iterator[Result]:
+        """Try again, one by one, what was lost with its worker, perhaps for another chunk's sake."""
+        guilty: list[Place] = []
+        for job in jobs:
+            result = self._result(self.client.submit(compute, job, pure=False))
+            if result is None:
+                guilty.append(job.place)
+            else:
+                yield result
+        if guilty:
+            more = f" and {len(guilty) - 1} more" if len(guilty) > 1 else ""
             raise ChildProcessError(
-                f"chunk {lost[0]}{f' and {len(lost) - 1} more' if len(lost) > 1 else ''} ended every worker that tried "
-                "it, as happens where memory runs out; give a smaller chunk in the file, or fewer workers"
+                f"chunk {guilty[0]}{more} ended every worker that tried it, as happens where memory runs out; give a "
+                "smaller chunk in the file, or fewer workers; all other chunks are stored"
             )
 
-    def _hand_out(self, jobs: Iterator[Job], running: dict[Any, Place], completed: Any) -> None:
+    def _hand_out(self, jobs: Iterator[Job], running: dict[Any, Job], completed: Any) -> None:
         if time.monotonic() - self.looked > _LOOK:
             self.width = max(1, sum(self.client.nthreads().values()))
             self.looked = time.monotonic()
@@ -117,7 +128,7 @@ class _Dask:
             if job is None:
                 return
             future = self.client.submit(compute, job, pure=False, retries=1)
-            running[future] = job.place
+            running[future] = job
             completed.add(future)
 
     def _result(self, future: Any) -> Result | None:

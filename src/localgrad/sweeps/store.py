@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from localgrad.files import build_folder, check_target, name_errors, only_writer, write_atomically
+from localgrad.files import build_folder, check_target, only_writer, write_atomically
 from localgrad.sweeps.axes import extended
 from localgrad.sweeps.definition import Definition
 from localgrad.sweeps.layout import ROOT, lay_out, stored_sweep
@@ -58,7 +59,7 @@ class Store:
         receipt = {"extent": list(result.extent), "files": _digests(result.files), "failures": result.failures}
         content = json.dumps(receipt | {"versions": result.versions})
         sealed = {"receipt": content, "sha256": _digest(content.encode())}
-        with name_errors(self.path, "could not be written", self.path):
+        with _named(self.path):
             for name, data in result.files.items():
                 self._put(self._file(name, result.place), data)
             self._put(self._receipt(result.place), json.dumps(sealed).encode())
@@ -132,7 +133,7 @@ def open_store(path: Path, definition: Definition) -> Iterator[Store]:
     """
     path = Path(path)
     with only_writer(path, "store"):
-        with name_errors(path, "could not be written", path):
+        with _named(path):
             store = _opened(path, definition)
         yield store
 
@@ -186,6 +187,17 @@ def _versions_in(provenance: dict[str, Any]) -> dict[str, str]:
 
 def _word(value: Any) -> str:
     return "absent" if value is None else str(value)[:80]
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give errors of the system the name of the store, and say that nothing is lost."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        words = f"could not be written ({reason}); what is stored stays, and the same command goes on when it can"
+        raise type(error)(error.errno, words, str(path)) from error
 
 
 def _write_layout(folder: Path, files: dict[str, bytes]) -> None:
