@@ -16,10 +16,11 @@ import jax
 import numpy as np
 
 import localgrad as lg
-from localgrad.sweeps.definition import Definition, define
+from localgrad.sweeps.definition import Definition
 from localgrad.sweeps.draws import codes_of, keys_of, normals
 from localgrad.sweeps.kinds.tasks import jax_key
 from localgrad.sweeps.plan import compute, make_plan
+from localgrad.sweeps.reading import define
 from localgrad.sweeps.runner import num_cores
 from localgrad.sweeps.store import open_store
 

@@ -5,10 +5,10 @@ import pytest
 from sweep_cases import changed
 
 import localgrad as lg
-from localgrad.sweeps.definition import define
 from localgrad.sweeps.draws import codes_of, keys_of, normals
 from localgrad.sweeps.kinds.catalogue import KINDS
 from localgrad.sweeps.kinds.kind import Kind, Parameter, Variable, each_run
+from localgrad.sweeps.reading import define
 from localgrad.sweeps.runner import estimate
 
 

@@ -12,8 +12,8 @@ from sweep_cases import MODES, changed, data_files
 
 import localgrad as lg
 from localgrad import files
-from localgrad.sweeps.definition import define
 from localgrad.sweeps.plan import Plan
+from localgrad.sweeps.reading import define
 from localgrad.sweeps.store import RECEIPTS, open_store
 
 CHUNKED = changed(MODES, chunk=9)

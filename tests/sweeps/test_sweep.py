@@ -10,11 +10,11 @@ import pytest
 from sweep_cases import MODES, changed, data_files
 
 import localgrad as lg
-from localgrad.sweeps.definition import define
 from localgrad.sweeps.draws import codes_of, keys_of, mix, normals, uniforms
 from localgrad.sweeps.kinds.students import network_rule, student_of
 from localgrad.sweeps.kinds.tasks import jax_key, task_of
 from localgrad.sweeps.plan import RAN, REFUSED, compute, make_plan
+from localgrad.sweeps.reading import define
 from localgrad.sweeps.runner import jobs_of
 from localgrad.sweeps.store import open_store
 

@@ -52,7 +52,7 @@ def sweep(
         print(path.read_text(encoding="utf-8"), end="")
         return
     store = out if out is not None else Path(f"{path.stem}.zarr")
-    from localgrad.sweeps.definition import read_definition
+    from localgrad.sweeps.reading import read_definition
 
     definition = read_definition(path)
     document = _estimated(definition, workers) if dry_run else _run(definition, store, workers, scheduler)

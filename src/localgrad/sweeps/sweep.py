@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from localgrad.checks import check_flag, check_path, in_our_arithmetic, in_words
 from localgrad.files import check_disk
-from localgrad.sweeps.definition import Definition, define, read_definition
+from localgrad.sweeps.definition import Definition
 from localgrad.sweeps.layout import ROOT, stored_sweep
+from localgrad.sweeps.reading import define, read_definition
 from localgrad.sweeps.runner import Report, num_cores, run_pending
 from localgrad.sweeps.shipped import shipped_sweep
 from localgrad.sweeps.store import Store, open_store

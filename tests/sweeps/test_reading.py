@@ -7,8 +7,8 @@ import pytest
 from sweep_cases import MODES, changed
 
 import localgrad as lg
-from localgrad.sweeps.definition import define, read_definition
 from localgrad.sweeps.kinds.catalogue import KINDS
+from localgrad.sweeps.reading import define, read_definition
 from localgrad.sweeps.shipped import shipped_sweep, shipped_sweeps
 
 TEXT = """kind = "modes"
