@@ -1,6 +1,7 @@
 """The documentation site that `make docs` makes: what its pages are made from, and the check that it passes."""
 
 import re
+from pathlib import Path
 
 import command_line
 import pytest
@@ -10,6 +11,7 @@ from test_docstrings import public_objects
 
 import localgrad as lg
 
+ROOT = Path(__file__).parents[1]
 NAMES = sorted(name for name, value in public_objects() if not name.startswith("__"))
 ENTRY = re.compile(r"^:{3,4}\{py:(?:class|function)\} lg\.([\w.]+)", re.MULTILINE)
 
@@ -57,6 +59,26 @@ def test_examples_become_code_and_citations_links():
     assert "[docs/theory.md](../theory.md), sections [3](../theory.md#3-" in made
     assert " and [8](../theory.md#8-" in made
     assert reference.as_markdown(">>> 1\n1") == "```pycon\n>>> 1\n1\n```"
+
+
+def test_cells_of_tables_are_not_cut():
+    assert (
+        reference.cell("min `|λ|` (docs/files.md),\n`a \\| b`")
+        == r"min `\|λ\|` ([docs/files.md](../files.md)), `a \| b`"
+    )
+    assert reference.cell("[x](docs/files.md)") == "[x](docs/files.md)"
+
+
+def test_rooms_come_in_the_order_in_which_they_build_on_each_other():
+    rooms = list(reference.public_names())
+    assert rooms[:4] == ["rules", "models", "tasks", "updates"]
+    assert rooms[-1] == "outcomes"
+
+
+@pytest.mark.slow
+def test_the_programs_of_the_page_on_layers_run():
+    text = (ROOT / "docs" / "state_space.md").read_text(encoding="utf-8")
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)), {})
 
 
 @pytest.mark.parametrize(

@@ -7,22 +7,17 @@ import inspect
 from typing import Any
 
 import typer.main
-from reference import linked
+from reference import cell, linked
 
 from localgrad.cli.commands import app
 from localgrad.cli.rules import RULES, rule_names
-
-
-def cell(text: str) -> str:
-    """Text inside a table."""
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def section(program: str, command: Any) -> str:
     """A command's help: what it does, and its arguments and options as a table."""
     context = command.make_context(program, [], resilient_parsing=True)
     rows = filter(None, (x.get_help_record(context) for x in command.get_params(context)))
-    table = [f"| `{cell(written)}` | {cell(linked(meaning, '../'))} |" for written, meaning in rows]
+    table = [f"| `{cell(written)}` | {cell(meaning)} |" for written, meaning in rows]
     text = linked(inspect.cleandoc(command.help), "../")
     return "\n".join([f"## {program}", "", text, "", "| written | meaning |", "|---|---|", *table, "", ""])
 

@@ -11,8 +11,9 @@ import ast
 import importlib
 import inspect
 import re
+import tomllib
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ STUB = ROOT / "src" / "localgrad" / "__init__.pyi"
 HEADING = re.compile(r"^## ((\d+)\. .*)$", re.MULTILINE)
 SECTIONS = re.compile(r"(?<=theory\.md\))(,? sections? )(\d+(?:(?:, and |, | and |–)\d+)*)")
 CALL = re.compile(r"(lg\.|localgrad\.)?([A-Za-z_][\w.]*)(\(.*\))?", re.DOTALL)
-DOCUMENT = re.compile(r"(?<![\w/(\[])docs/(\w+\.md)")
+DOCUMENT = re.compile(r"(?<!\]\()(?<![\w/\[])docs/(\w+\.md)")
 
 
 class Name(NamedTuple):
@@ -64,7 +65,15 @@ def public_names() -> dict[str, list[Name]]:
             else:
                 found = [Name(alias.name, value)]
             rooms.setdefault(room, []).extend(found)
-    return {room: sorted(names, key=lambda x: "." in x.name) for room, names in sorted(rooms.items())}
+    return {room: sorted(rooms[room], key=lambda x: "." in x.name) for room in in_order(rooms)}
+
+
+def in_order(rooms: Iterable[str]) -> list[str]:
+    """Rooms as they build on each other, from the floors in `pyproject.toml`; what is no room but a file comes last."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    floors = [name.rpartition(".")[2] for layer in reversed(layers) for name in layer.split(" : ")]
+    return sorted(rooms, key=lambda room: (not (STUB.parent / room).is_dir(), floors.index(room)))
 
 
 def public_target(text: str, *, bare: bool) -> str | None:
@@ -157,10 +166,15 @@ def entry(item: Name) -> str:
     return directive(kind, f"lg.{item.name}{call}", text, inner=inner)
 
 
+def cell(text: str) -> str:
+    """Text inside a table, on one line and with its links."""
+    return re.sub(r"(?<!\\)\|", r"\|", linked(" ".join(text.split()), "../"))
+
+
 def table(names: list[Name]) -> str:
     """A table of names with their first lines."""
-    rows = [f"| {{py:obj}}`lg.{x.name}` | {linked(x.first_line, '../')} |" for x in names]
-    return "\n".join(["| name | what it is |", "|---|---|", *(row.replace("\\|", "|") for row in rows)])
+    rows = [f"| {{py:obj}}`lg.{x.name}` | {cell(x.first_line)} |" for x in names]
+    return "\n".join(["| name | what it is |", "|---|---|", *rows])
 
 
 def title(room: str) -> str:
