@@ -7,9 +7,10 @@ from localgrad.reproduction.notation import NOTATION
 from localgrad.reproduction.paper import STATEMENTS
 
 ROOT = Path(__file__).parents[1]
+PAGES = [x for x in sorted((ROOT / "docs").rglob("*.md")) if x.parent.name != "reference"]  # those are generated
 FILES = [
     *(path for folder in ("src", "docs", "tests", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *PAGES,
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
 ]
@@ -53,6 +54,27 @@ def test_cited_sections_of_the_theory_exist():
     cited.pop("tests/test_docs.py")
     assert {path: numbers - known for path, numbers in cited.items() if numbers - known} == {}
     assert set.union(*cited.values()) >= {1, 2, 3, 4, 5, 6, 7, 8, 9}  # the net is not torn
+
+
+def test_every_page_is_in_the_table_of_contents_of_the_site():
+    """A page that is in none stops `make docs`."""
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    entries = [line for block in re.findall(r"```\{toctree\}(.*?)```", index, re.DOTALL) for line in block.split("\n")]
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in PAGES} - {"index"}
+    listed = [line for line in entries if line and not line.startswith(":")]
+    assert sorted(listed) == sorted(pages | {"reference/index"})
+
+
+def test_pages_that_are_linked_exist():
+    found = {path: re.findall(r"\]\((?!https?:)([^)#]+\.md)", path.read_text(encoding="utf-8")) for path in PAGES}
+    generated = {"reference/index.md"}
+    missing = [
+        (str(path.relative_to(ROOT)), link)
+        for path, links in found.items()
+        for link in links
+        if link not in generated and not (path.parent / link).exists()
+    ]
+    assert missing == []
 
 
 def test_docs_and_report_have_one_notation():
