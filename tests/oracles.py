@@ -89,24 +89,36 @@ def sampled_updates(
 
 
 def updates_of_noise(
-    F: np.ndarray, M: np.ndarray, lags: int | None, student: Network, teacher: Network, x: np.ndarray, loss: str
+    F: np.ndarray,
+    M: np.ndarray,
+    lags: int | None,
+    student: Network,
+    teacher: Network,
+    x: np.ndarray,
+    loss: str,
+    delay: int = 0,
 ) -> Network:
-    """The update that each of the sequences `x` (steps × sequences × input) brings, from what it recorded."""
+    """The update that each of the sequences `x` (steps × sequences × input) brings, from what it recorded.
+
+    Errors arrive `delay` steps late, the last one at the sequences' end.
+    """
     (A, W, B), (A_star, W_star, B_star) = student, teacher
-    horizon, num_sequences, _ = x.shape
+    steps, num_sequences, _ = x.shape
+    horizon = steps - delay
     h, h_star = [np.zeros((num_sequences, len(W)))], [np.zeros((num_sequences, len(W_star)))]
-    for t in range(horizon):
+    for t in range(steps):
         h.append(h[t] @ W.T + x[t] @ B.T)
         h_star.append(h_star[t] @ W_star.T + x[t] @ B_star.T)
     updates = [np.zeros((num_sequences, *shape.shape)) for shape in student]
     last_steps = [horizon] if loss == "final" else range(1, horizon + 1)
     for t in last_steps:
         error = (h[t] @ A.T - h_star[t] @ A_star.T) / len(last_steps)
-        updates[0] += error[:, :, None] * h[t][:, None, :]
+        now = t + delay
+        updates[0] += error[:, :, None] * h[now][:, None, :]
         credit = error @ F
-        for j in range(t if lags is None else min(lags, t)):
-            updates[1] += credit[:, :, None] * h[t - 1 - j][:, None, :]
-            updates[2] += credit[:, :, None] * x[t - 1 - j][:, None, :]
+        for j in range(now if lags is None else min(lags, now)):
+            updates[1] += credit[:, :, None] * h[now - 1 - j][:, None, :]
+            updates[2] += credit[:, :, None] * x[now - 1 - j][:, None, :]
             credit = credit @ M
     return tuple(updates)
 
@@ -239,20 +251,25 @@ def task_update(
     task: Task,
     horizon: int = LONG_LOOP,
     loss: str = "final",
+    delay: int = 0,
 ) -> Network:
-    """`Σ_j (M^j)ᵀ Fᵀ E[ε_T u_{T−1−j}ᵀ]` for the presynaptic `u = h` and `u = x`, from moments (theory, section 10).
+    """`Σ_j (M^j)ᵀ Fᵀ E[ε_T u_{T+d−1−j}ᵀ]` for the presynaptic `u = h` and `u = x`, from moments (theory, section 10).
 
     From rest, a moment is a sum over the steps `m` at which a noise can have struck: of the products of the responses.
     """
     if loss == "sequence":
-        steps = [task_update(F, M, lags, student, task, t) for t in range(1, horizon + 1)]
+        steps = [task_update(F, M, lags, student, task, t, delay=delay) for t in range(1, horizon + 1)]
         return tuple(np.mean(parts, axis=0) for parts in zip(*steps, strict=True))
-    at = impulse_responses(student, task, horizon + 1)
-    dA = sum(at.error[k] @ at.h[k].T for k in range(horizon + 1))
+    at = impulse_responses(student, task, horizon + 1 + delay)
+
+    def moment(signal: np.ndarray, later: int) -> np.ndarray:
+        """Of the error with a signal so many steps after it (before it, where negative)."""
+        return sum(at.error[k] @ signal[k + later].T for k in range(max(0, -later), horizon + 1))
+
+    dA = moment(at.h, delay)
     dW, dB = np.zeros_like(student[1]), np.zeros_like(student[2])
-    for j in range(horizon if lags is None else min(lags, horizon)):
-        with_h = sum(at.error[k + j + 1] @ at.h[k].T for k in range(horizon - j))
-        with_x = sum(at.error[k + j + 1] @ at.x[k].T for k in range(horizon - j))
+    for j in range(horizon + delay if lags is None else min(lags, horizon + delay)):
+        with_h, with_x = moment(at.h, delay - 1 - j), moment(at.x, delay - 1 - j)
         credit = matrix_power(M, j).T @ F.T
         dW, dB = dW + credit @ with_h, dB + credit @ with_x
     return dA, dW, dB

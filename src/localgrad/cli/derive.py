@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from localgrad.cli.base import JsonOption, app, print_json
-from localgrad.cli.rules import RULES, LagsOption, PolesOption, RuleCommand, check_lags
+from localgrad.cli.rules import RULES, DelayOption, LagsOption, PolesOption, RuleCommand, check_lags
 
 MOST_LAGS = 32
 """Half a minute of algebra; beyond, it takes minutes and then exceeds Python's recursion limit."""
+
+MOST_DELAY = 8
 
 
 @app.command(cls=RuleCommand)
@@ -21,6 +23,7 @@ def derive(
     ],
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, ready to paste.")] = False,
     lags: LagsOption = None,
+    delay: DelayOption = None,
     poles: PolesOption = "direct",
     as_json: JsonOption = False,
 ) -> None:
@@ -34,6 +37,7 @@ def derive(
     - `localgrad derive rflo --latex`
     - `localgrad derive tbptt --lags 2`
     - `localgrad derive rflo --poles lru`
+    - `localgrad derive rflo --delay 1`
     """
     if latex and as_json:
         raise ValueError("--latex and --json exclude each other; give one of them")
@@ -42,9 +46,11 @@ def derive(
         raise ValueError(
             f"--lags {lags} makes equations of thousands of terms; give at most {MOST_LAGS}, or derive bptt, all lags"
         )
+    if delay is not None and delay > MOST_DELAY:
+        raise ValueError(f"--delay {delay} makes equations of thousands of terms; give at most {MOST_DELAY} steps")
     from localgrad.modes import derivation as symbolic
 
-    derivation = symbolic.derive(symbolic.symbolic_rule(name, lags), poles=poles)
+    derivation = symbolic.derive(symbolic.symbolic_rule(name, lags, delay=delay), poles=poles)
     if as_json:
         print_json(derivation.to_dict())
     else:

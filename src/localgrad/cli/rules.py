@@ -72,6 +72,10 @@ LagsOption = Annotated[
     ),
 ]
 
+DelayOption = Annotated[
+    int | None, typer.Option("--delay", metavar="N", help="How many steps late errors arrive. [default: 0]")
+]
+
 PolesOption = Annotated[
     str,
     typer.Option(
@@ -104,7 +108,7 @@ def make_rules(
     if decay is not None and abs(decay) >= 1:
         raise ValueError(f"--decay {decay:g} lets traces grow without bound; give a number strictly between -1 and 1")
     check_lags(lags)
-    return [make_rule(name, **{key: given[key] for key in taken[name] if key in given}) for name in names]
+    return [make_rule(name, **{key: given[key] for key in taken[name] if key in given}) for name in names]  # type: ignore[arg-type]
 
 
 def check_lags(lags: int | None) -> None:

@@ -148,6 +148,7 @@ def make_training_rule(
     decay: float | None,
     lags: int | None,
     through_plant: bool,
+    delay: int | None,
     seed: int,
 ) -> Rule:
     """The preset called `name`, with a fixed feedback drawn for each student where it needs one or a scale is given."""
@@ -165,7 +166,7 @@ def make_training_rule(
         key = jax.random.fold_in(jax.random.key(seed), 3)
         A = readout_of(students)
         feedback = scale / np.sqrt(A.shape[-1]) * jax.random.normal(key, A.shape, A.dtype)
-    return make_rule(name, feedback=feedback, decay=decay, lags=lags, through_plant=through_plant or None)
+    return make_rule(name, feedback=feedback, decay=decay, lags=lags, through_plant=through_plant or None, delay=delay)
 
 
 def describe_run(run: TrainingRun) -> dict[str, Any]:

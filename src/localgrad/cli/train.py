@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from localgrad.cli.base import JsonOption, MissingOption, SubjectOption, SymmetrizeOption, TaskOption, app, print_json
-from localgrad.cli.rules import DecayOption, LagsOption, RuleCommand, RuleOption, ThroughPlantOption
+from localgrad.cli.rules import DecayOption, DelayOption, LagsOption, RuleCommand, RuleOption, ThroughPlantOption
 from localgrad.cli.targets import check_one_source, check_targets
 
 
@@ -37,6 +37,7 @@ def train(
     ] = None,
     decay: DecayOption = None,
     lags: LagsOption = None,
+    delay: DelayOption = None,
     through_plant: ThroughPlantOption = False,
     hidden: Annotated[
         int | None, typer.Option(metavar="N", help="Hidden units of a student. [default: as many as "
@@ -124,7 +125,7 @@ def train(
     width = hidden or found.sizes[1]
     batch_of = work.make_students(found, width, kind=kind, scale=scale, seeds=seeds, seed=seed, dtype=dtype)
     chosen = work.make_training_rule(rule, batch_of, feedback_scale=feedback_scale, decay=decay, lags=lags,
-                                     through_plant=through_plant, seed=seed)  # fmt: skip
+                                     through_plant=through_plant, delay=delay, seed=seed)  # fmt: skip
     started = time.perf_counter()
     try:
         run = run_training(

@@ -106,10 +106,15 @@ def _check_states(name: str, states: tuple[Any, ...], like: Any, leading: tuple[
         _check_array(name, np.asarray(state), (*leading, *readout_of(like).shape[-2:]), _REAL)
 
 
-def check_same_rule(rule: Rule, terms: Any, lags: Any, numbers: Any, stored: Any, description: str) -> None:
-    """`ValueError` where a rule given beside a file is not the one that the file tells of, as far as it tells."""
+def check_same_rule(
+    rule: Rule, terms: Any, times: tuple[Any, Any], numbers: Any, stored: Any, description: str
+) -> None:
+    """`ValueError` where a rule given beside a file is not the one that the file tells of, as far as it tells.
+
+    `times`: its lags and its delay.
+    """
     told = {part: [type(term).__name__ for term in getattr(rule, part).terms] for part in ("feedback", "propagator")}
-    same = told == terms and rule.lags == lags and set(numbers) == set(stored)
+    same = told == terms and (rule.lags, rule.delay) == times and set(numbers) == set(stored)
     if not same or not all(_close(numbers[name], stored[name]) for name in numbers):
         raise ValueError(f"the rule given ({rule.describe()}) is not that of the run ({description[:200]}); give that")
 

@@ -189,7 +189,7 @@ _SHIPPED = {
 def _words_of_rule(rule: Rule) -> dict[str, Any]:
     terms = {part: [type(term).__name__ for term in getattr(rule, part).terms] for part in _PARTS}
     return {"name": rule.name, "key": rule.key, "lags": rule.lags, "through_plant": rule.through_plant,
-            "terms": terms, "description": rule.describe()}  # fmt: skip
+            "delay": rule.delay, "terms": terms, "description": rule.describe()}  # fmt: skip
 
 
 def _of_rule(rule: Rule) -> Arrays:
@@ -216,14 +216,21 @@ def _rule(arrays: Arrays, words: dict[str, Any]) -> Rule:
     feedback, propagator = Feedback(**part("feedback")), Propagator(**part("propagator"))
     if not all(isinstance(words[name], str) for name in ("name", "key")):
         raise ValueError("the name and key of its rule are no words; save the run again")
-    own = {"through_plant": words.get("through_plant", False), "name": words["name"], "key": words["key"]}
+    own = {
+        "through_plant": words.get("through_plant", False),
+        "delay": words.get("delay", 0),
+        "name": words["name"],
+        "key": words["key"],
+    }
     return Rule(feedback, propagator, words["lags"], **own)
 
 
 def _given(rule: Rule, arrays: Arrays, words: dict[str, Any]) -> Rule:
     check_kind("rule", rule, Rule)
     stored = {name: value for name, value in arrays.items() if name.startswith("rule.")}
-    check_same_rule(rule, words["terms"], words["lags"], _of_rule(rule), stored, str(words["description"]))
+    check_same_rule(
+        rule, words["terms"], (words["lags"], words.get("delay", 0)), _of_rule(rule), stored, str(words["description"])
+    )
     return rule
 
 

@@ -133,7 +133,7 @@ class Trainer(eqx.Module):
         self.silent_loss = silent_loss_of(task, Horizon.of(horizon, loss))
         _check_batch_size(task, batch_size, horizon, method)
         if method == "online":
-            check_trace(rule, as_task(task), horizon)  # what depends on the student too, `init` asks
+            check_trace(rule, as_task(task), horizon + rule.delay)  # what depends on the student too, `init` asks
         self.poles = find_layer_poles(poles).key
 
     def init(self, student: Any) -> TrainingState:

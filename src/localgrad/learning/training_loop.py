@@ -99,6 +99,7 @@ class RunningTraining:
             "method": trainer.method,
             "lags": rule.lags or 0,
             "through_plant": rule.through_plant,
+            "delay": rule.delay,
         }
         found |= {"save_every": self.save_every or 0, "key": jax.random.key_data(self.key)}
         found |= {"key_kind": str(jax.random.key_impl(self.key))}

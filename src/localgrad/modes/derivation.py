@@ -110,11 +110,13 @@ class Derivation:
         return f"Derivation({rendering.title_of(self)}: {equations})"
 
 
-def symbolic_rule(name: str, lags: int | None = None, feedback: Any = None, decay: Any = None) -> Rule:
+def symbolic_rule(
+    name: str, lags: int | None = None, feedback: Any = None, decay: Any = None, delay: int | None = None
+) -> Rule:
     """The named rule `name` (see `make_rule`) on symbols: feedback `â` and decay `ŵ` where it needs them.
 
-    **Arguments:** `name`; `lags`, `feedback`, `decay`: given to the preset instead (a number, or for the feedback
-    `"symmetric"`, or `"random"` for the symbol `â` where the preset's own is symmetric).
+    **Arguments:** `name`; `delay` as in `make_rule`; `lags`, `feedback`, `decay`: given to the preset instead (a
+    number, or for the feedback `"symmetric"`, or `"random"` for the symbol `â` where the preset's own is symmetric).
 
     **Raises:** `ValueError` for an unknown name or a parameter the preset does not take.
 
@@ -126,7 +128,7 @@ def symbolic_rule(name: str, lags: int | None = None, feedback: Any = None, deca
     for key, symbol in (("feedback", FEEDBACK), ("decay", DECAY)):
         if given[key] is None and key in accepted and accepted[key].default is inspect.Parameter.empty:
             given[key] = symbol
-    return make_rule(name, lags=lags, **given)
+    return make_rule(name, lags=lags, delay=delay, **given)
 
 
 def derive(rule: Rule, *, poles: str | Poles = "direct") -> Derivation:
@@ -181,7 +183,7 @@ def _on_symbols(rule: Rule) -> Any:
         if rule.affine is not None:
             line = equations.linearised(rule, STUDENT)
             feedback, propagator = (equations.Line(*map(_exact, part)) for part in (line.feedback, line.propagator))
-            return equations.LinearRule(feedback, propagator, line.lags)
+            return equations.LinearRule(feedback, propagator, line.lags, line.delay)
         if isinstance(error, ValueError) and "the term" in str(error):  # it has no on_mode
             raise
         names = ", ".join(dict.fromkeys(type(term).__name__ for term in rule.terms))

@@ -7,9 +7,11 @@ and `σ(z) = Σ_{j<lags} z^j` a rule updates it by
     Δb = f [a b σ(m w) − a* b* σ(m w*)]
     Δw = f b [a b w σ(m w)/(1−w²) − a* b* w* σ(m w*)/(1−w w*)]
 
-(infinite horizon; the paper's equations 19–22). A layer that trains `ν` with `w = g(ν)` learns by `Δν = g′(ν) Δw`, so
-that its pole moves by `ẇ = −ρ(w) Δw`, `ρ = g′²` (`models/poles.py`; docs/theory.md, section 11). The field is
-arithmetic only: floats, NumPy and JAX arrays and SymPy symbols all run through the one definition, `field`. Limits:
+(infinite horizon; the paper's equations 19–22). An error that arrives late meets what is there then: each step of a
+rule's delay takes `(Δa, Δb, Δw)` to `(w Δa, m Δb, m Δw + f Δa)`, and one of the lags that are kept. A layer that trains
+`ν` with `w = g(ν)` learns by `Δν = g′(ν) Δw`, so that its pole moves by `ẇ = −ρ(w) Δw`, `ρ = g′²` (`models/poles.py`;
+docs/theory.md, sections 10 and 11). The field is arithmetic only: floats, NumPy and JAX arrays and SymPy symbols all
+run through the one definition, `field`. Limits:
 `|w| < 1`, `|w*| < 1` and, with all lags kept, `|m w| < 1` and `|m w*| < 1`.
 """
 
@@ -33,6 +35,8 @@ def geometric_sum(z: Any, lags: int | None) -> Any:
     """`Σ_{j<lags} z^j`; for all lags (`None`) `1/(1 − z)`, which is the sum only for `|z| < 1`."""
     if lags is None:
         return 1 / (1 - z)
+    if lags == 0:
+        return 0 * z
     if lags > _HORNER_LAGS:  # by doubling; Horner's form reads better where z is a symbol
         return _sum_and_power(z, lags)[0]
     total = 1 + 0 * z
@@ -67,6 +71,7 @@ class LinearRule(NamedTuple):
     feedback: Line
     propagator: Line
     lags: int | None
+    delay: int = 0
 
 
 def field(rule: Rule | LinearRule, student: Mode, teacher: Mode, poles: Poles = DIRECT) -> Mode:
@@ -74,15 +79,30 @@ def field(rule: Rule | LinearRule, student: Mode, teacher: Mode, poles: Poles = 
     a, b, w = student
     a_star, b_star, w_star = teacher
     f, m = rule.feedback.on_mode(a), rule.propagator.on_mode(w)
-    own, cross = 1 - w * w, 1 - w * w_star
-    own_credit = a * b * geometric_sum(m * w, rule.lags)
-    teacher_credit = a_star * b_star * geometric_sum(m * w_star, rule.lags)
+    own, cross, kept = 1 - w * w, 1 - w * w_star, lags_before(rule)
+    own_credit = a * b * geometric_sum(m * w, kept)
+    teacher_credit = a_star * b_star * geometric_sum(m * w_star, kept)
     delta_w = f * b * (own_credit * w / own - teacher_credit * w_star / cross)
-    return Mode(
-        a=b * (a * b / own - a_star * b_star / cross),
-        b=f * (own_credit - teacher_credit),
-        w=poles.speed(w) * delta_w,
-    )
+    delta_a, delta_b = b * (a * b / own - a_star * b_star / cross), f * (own_credit - teacher_credit)
+    delta_a, delta_b, delta_w = arriving_late(rule, (delta_a, delta_b, delta_w), (f, m, w))
+    return Mode(delta_a, delta_b, poles.speed(w) * delta_w)
+
+
+def lags_before(rule: Rule | LinearRule) -> int | None:
+    """How many of a rule's lags are of what came before the error, which arrives late; `None` for all."""
+    return None if rule.lags is None else max(rule.lags - rule.delay, 0)
+
+
+def arriving_late(rule: Rule | LinearRule, on_time: tuple[Any, ...], numbers: tuple[Any, Any, Any]) -> tuple[Any, ...]:
+    """`(Δa, Δb, Δw)` of errors that arrive `rule.delay` steps late, at a mode with these `f, m, w`."""
+    f, m, w = numbers
+    delta_a, delta_b, delta_w = on_time
+    met = rule.delay if rule.lags is None else min(rule.delay, rule.lags)  # lags of what came after the error
+    for step in range(rule.delay):
+        if step >= rule.delay - met:
+            delta_b, delta_w = m * delta_b, m * delta_w + f * delta_a
+        delta_a = w * delta_a
+    return delta_a, delta_b, delta_w
 
 
 @in_our_arithmetic
@@ -207,7 +227,7 @@ def linearised(rule: Any, student: Mode) -> LinearRule:
     found = rule.affine
     if found is None:
         found = (*_tangent(rule.feedback.on_mode, student.a), *_tangent(rule.propagator.on_mode, student.w))
-    return LinearRule(Line(*found[:2]), Line(*found[2:]), rule.lags)
+    return LinearRule(Line(*found[:2]), Line(*found[2:]), rule.lags, rule.delay)
 
 
 def _tangent(function: Any, x: Any) -> tuple[Any, Any]:

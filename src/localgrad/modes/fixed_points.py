@@ -132,6 +132,11 @@ def fixed_points(rule: Rule, teacher: Mode, *, poles: str | Poles = "direct") ->
     )
     fixed, symmetric = (as_scalar(value, name) for name, value in parts)
     check_modes(rule, teacher, teacher, poles)
+    if rule.delay:
+        raise ValueError(
+            f"with errors {rule.delay} steps late the optimal manifold stays, but other points at w = 0 are at rest as "
+            "well, not all of which are known; look for them with search_fixed_points"
+        )
     if fixed == 0 and symmetric == 0:
         raise ValueError("the rule's feedback is zero, so every mode with b = 0 is at rest; give a non-zero feedback")
     found = [FixedPointManifold("optimal", teacher, poles=poles)]
@@ -214,7 +219,9 @@ def search_fixed_points(
     check_positive(tolerance=tolerance)
     check_seed("seed", seed)
     check_memory(f"{num_starts:,} starts", num_starts * 2000, "give fewer")
-    known = [FixedPointManifold("optimal", teacher)] if rule.affine is None else fixed_points(rule, teacher)
+    known = (
+        [FixedPointManifold("optimal", teacher)] if rule.affine is None or rule.delay else fixed_points(rule, teacher)
+    )
     rng = np.random.default_rng(seed)
     starts = np.stack([*rng.normal(0, 1.5, (2, num_starts)), np.arctanh(rng.uniform(-0.95, 0.95, num_starts))], axis=1)
     found = _levenberg_marquardt(rule, teacher, starts)

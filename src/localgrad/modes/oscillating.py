@@ -68,7 +68,13 @@ def checked(rule: Any, student: Any, teacher: Any, poles: Poles = DIRECT) -> tup
         raise ValueError(
             f"an oscillating mode has direct poles, not {poles.key} ones; leave poles out, or give a real w"
         )
-    phi0, phi1, mu0, mu1 = as_rule(rule).require_affine("an oscillating mode")
+    rule = as_rule(rule)
+    phi0, phi1, mu0, mu1 = rule.require_affine("an oscillating mode")
+    if rule.delay:
+        raise ValueError(
+            f"an oscillating mode takes errors on time, not {rule.delay} steps late; use localgrad.learn on a network "
+            "with this pair of eigenvalues"
+        )
     linear = LinearRule(Line(phi0, phi1), Line(mu0, mu1), rule.lags)
     student, teacher = checked_pair(student, teacher)
     _broadcastable(phi0, phi1, mu0, mu1, *student, *teacher)

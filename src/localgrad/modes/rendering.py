@@ -52,6 +52,7 @@ def as_dict(found: Derivation) -> dict[str, Any]:
         "rule": found.rule.name,
         "key": found.rule.key,
         "lags": found.rule.lags,
+        "delay": found.rule.delay,
         "poles": found.poles.key,
         "feedback": str(found.feedback),
         "propagator": str(found.propagator),
@@ -65,10 +66,11 @@ def as_dict(found: Derivation) -> dict[str, Any]:
 
 
 def title_of(found: Derivation) -> str:
-    """The rule's name and lags."""
+    """The rule's name, lags, delay and poles."""
     lags = "all lags" if found.rule.lags is None else f"{found.rule.lags} lag{'s' * (found.rule.lags > 1)}"
     poles = f", {found.poles.key} poles {found.poles.formula}" if found.poles.key != DIRECT.key else ""
-    return f"{found.rule.name}, {lags}{poles}"
+    late = f", errors {found.rule.delay} steps late" if found.rule.delay else ""
+    return f"{found.rule.name}, {lags}{late}{poles}"
 
 
 def _sections(found: Derivation) -> list[tuple[str, list[_Equation]]]:

@@ -12,6 +12,8 @@ row of `w`, and the rows of `a` and `b` are parallel, so that `Q`, the sum of th
 times that of the direct mode. Whether it is negative, a saddle, depends on no parametrisation. Eigenvalues are the same
 for `(a, b, w)` and for `(a, b, ν)`, since at a fixed point the two Jacobians are similar.
 
+Where errors arrive late, `T` and `Q` are taken from the entries of the Jacobian.
+
 `λ₊` is the one with the larger real part, and `−Re λ₊` the rate at which learning converges. The sums are free of
 cancellation, and the roots are taken in units of their largest term, so the only limits are those of the eigenvalues'
 own size in double precision. Everything broadcasts over the teacher, the rule and `s`.
@@ -112,6 +114,8 @@ def _invariants(rule: Rule, teacher: Mode, s: Any, poles: Poles) -> tuple[np.nda
     """A unit of rate, the trace `T` in it, and `Q` in its square."""
     point = optimal_mode(teacher, s)
     rule, point, teacher = check_modes(rule, point, teacher, poles)
+    if rule.delay:
+        return _numerical_invariants(rule, point, teacher, poles)
     a, b, w = point
     with np.errstate(all="ignore"):
         f, m = (np.asarray(x, dtype=float) for x in (rule.feedback.on_mode(a), rule.propagator.on_mode(w)))
@@ -127,6 +131,19 @@ def _invariants(rule: Rule, teacher: Mode, s: Any, poles: Poles) -> tuple[np.nda
         scaled = [x / unit for x in terms]
         feedback_part = np.sqrt(speed) * f * c * S * total / unit
         return unit, -(scaled[0] + scaled[1] + scaled[2]), scaled[0] * scaled[3] + feedback_part * feedback_part
+
+
+def _numerical_invariants(
+    rule: Rule, point: Mode, teacher: Mode, poles: Poles
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same from the Jacobian's entries, where errors arrive late."""
+    J = np.asarray(mode_jacobian(rule, point, teacher, poles=poles))
+    unit = np.max(np.abs(J), axis=(-2, -1))
+    fine = (unit > _SMALLEST) & (unit < 1 / _SMALLEST)
+    _require(fine, unit, "the largest entry of the Jacobian", "it leaves double precision; give numbers nearer to 1")
+    J = J / unit[..., None, None]
+    minors = [J[..., i, i] * J[..., j, j] - J[..., i, j] * J[..., j, i] for i, j in ((0, 1), (0, 2), (1, 2))]
+    return unit, np.trace(J, axis1=-2, axis2=-1), sum(minors[1:], minors[0])
 
 
 def _lag_sums(z: Any, lags: int | None) -> tuple[Any, Any]:

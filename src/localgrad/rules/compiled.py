@@ -54,7 +54,7 @@ def in_general_form(rule: Rule, output: int, hidden: int) -> Rule:
     terms = Feedback(number(feedback.symmetric), number(feedback.fixed, (output, hidden)), with_arrays(feedback.terms))
     carried = Propagator(full, diagonal, decay, with_arrays(propagator.terms), number(propagator.internal))
     lags = None if one_lag else rule.lags
-    return Rule(terms, carried, lags, through_plant=rule.through_plant, name="", key="")
+    return Rule(terms, carried, lags, through_plant=rule.through_plant, delay=rule.delay, name="", key="")
 
 
 def in_compiled_form(rule: Rule, output: int, hidden: int) -> Rule:

@@ -179,13 +179,14 @@ def parameters_of(name: str) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(find_preset(name)).parameters
 
 
-def make_rule(name: str, **parameters: Any) -> Rule:
+def make_rule(name: str, *, delay: int | None = None, **parameters: Any) -> Rule:
     """The rule of this name, as the command line calls it, from those of its parameters that are not `None`.
 
     **Arguments:** `name`: `"bptt"`, `"tbptt"`, `"rflo"`, `"eprop"`, … in any case, or that of a rule of an installed
-    package; `parameters`: those of the function that makes it, such as `feedback`, `decay`, `lags`.
+    package; `delay`: how many steps late its errors arrive; `parameters`: those of the function that makes it, such as
+    `feedback`, `decay`, `lags`.
 
-    **Raises:** `ValueError` for an unknown name, a parameter the rule does not take, or one it lacks.
+    **Raises:** `ValueError` for an unknown name, a delay below 0, a parameter the rule does not take, or one it lacks.
 
     >>> make_rule("rflo", feedback=1.0, decay=0.5, lags=None).name
     'RFLO'
@@ -201,4 +202,4 @@ def make_rule(name: str, **parameters: Any) -> Rule:
     rule = find_preset(name)(**given)
     if not isinstance(rule, Rule):
         raise ValueError(f"the rule {name!r} is a {type(rule).__name__}, not a localgrad.Rule; mend its package")
-    return rule
+    return rule if delay is None else rule.with_delay(delay)

@@ -11,6 +11,8 @@ and differs from the others only in
 - **propagator** `M = full · J + diagonal · diag(J) + internal · J₀ + decay · I + …`: what carries credit one step back,
 - **lags**: how many steps back are kept.
 
+The error may also arrive late, by a **delay** of whole steps.
+
 From such an object follow the exact expected update (`updates/`), the mode equations (`modes/equations.py`) and their
 symbolic form (`modes/derivation.py`): none of them knows any rule by name. The named rules are in `presets.py`; a
 summand of `F` or `M` of one's own is a `Term` (`terms.py`).
@@ -31,6 +33,9 @@ from localgrad.rules.final import Final
 from localgrad.rules.numbers import is_zero, with_coefficient
 from localgrad.rules.parts import Feedback, Propagator, as_feedback, as_propagator
 from localgrad.rules.terms import Term
+from localgrad.rules.trials import check_fits_diagonal, check_learning, check_made
+
+_LONGEST_DELAY = 2**16  # its steps are followed one by one
 
 
 class Rule(Final, eqx.Module, final=True):
@@ -48,9 +53,12 @@ class Rule(Final, eqx.Module, final=True):
     - `through_plant`: whether credit also passes the environment of a closed loop, where the output comes back as
         input (`LinearTask.from_output`). Local rules do not know it; BPTT through it is the gradient. Elsewhere it
         changes nothing.
+    - `delay`: how many steps late the error reaches the synapses, a whole number of at least 0; there it meets what is
+        there then.
     - `name`: how reports call the rule. `key`: how programs do: stable, the same for the same rule.
 
-    **Raises:** `ValueError` for an unknown word, what is no real number, or `lags` below 1; `TypeError` for a subclass,
+    **Raises:** `ValueError` for an unknown word, what is no real number, `lags` below 1, or a negative `delay`;
+    `TypeError` for a subclass,
     since consumers read a rule's parts: what is new about a rule goes into a `Term`.
 
     Source: the paper's rules are corners of this space; docs/theory.md, section 2.
@@ -63,6 +71,7 @@ class Rule(Final, eqx.Module, final=True):
     propagator: Propagator
     lags: int | None = eqx.field(static=True)
     through_plant: bool = eqx.field(static=True)
+    delay: int = eqx.field(static=True)
     name: str = eqx.field(static=True)
     key: str = eqx.field(static=True)
     _is_final = True
@@ -74,6 +83,7 @@ class Rule(Final, eqx.Module, final=True):
         lags: int | None = None,
         *,
         through_plant: bool = False,
+        delay: int = 0,
         name: str = "custom",
         key: str = "custom",
     ):
@@ -84,7 +94,7 @@ class Rule(Final, eqx.Module, final=True):
         for what, word in (("name", name), ("key", key)):
             if not isinstance(word, str):
                 raise ValueError(f"the rule's {what} must be a word, got {in_words(word)}")
-        self.through_plant = through_plant
+        self.through_plant, self.delay = through_plant, _check_delay(delay)
         self.name, self.key = name, key
 
     def describe(self) -> str:
@@ -96,18 +106,27 @@ class Rule(Final, eqx.Module, final=True):
         propagator = _written(*parts, terms=M.terms, matrix="J")
         lags = "all lags" if self.lags is None else f"{self.lags} lag{'s' * (self.lags > 1)}"
         through = ", through the plant" if self.through_plant else ""
-        return f"{self.name}: F = {feedback}, M = {propagator}, {lags}{through}"
+        late = f", errors {self.delay} step{'s' * (self.delay > 1)} late" if self.delay else ""
+        return f"{self.name}: F = {feedback}, M = {propagator}, {lags}{through}{late}"
 
     def with_feedback(self, feedback: Any) -> Rule:
         """The same rule with another feedback, given as to `Rule`."""
-        return Rule(
-            feedback, self.propagator, self.lags, through_plant=self.through_plant, name=self.name, key=self.key
-        )
+        return self._with(feedback=feedback)
 
     def with_internal(self, internal: Any) -> Rule:
         """The same rule on a model whose units carry over a constant `internal` by themselves (`Propagator`)."""
-        own = {"through_plant": self.through_plant, "name": self.name, "key": self.key}
-        return Rule(self.feedback, self.propagator.with_internal(internal), self.lags, **own)  # type: ignore[arg-type]
+        return self._with(propagator=self.propagator.with_internal(internal))
+
+    def with_delay(self, delay: int) -> Rule:
+        """The same rule whose errors arrive so many steps late.
+
+        >>> Rule("symmetric", 0.5).with_delay(2).describe()
+        'custom: F = A, M = 0.5·I, all lags, errors 2 steps late'
+        """
+        return self._with(delay=delay)
+
+    def _with(self, **changed: Any) -> Rule:
+        return Rule(**{name: getattr(self, name) for name in _FIELDS} | changed)
 
     # --- what may be asked of it ---
 
@@ -158,13 +177,13 @@ class Rule(Final, eqx.Module, final=True):
         # What terms make only a trial can tell; a sum would broadcast what does not fit, so each is tried alone.
         square, columns = (hidden, hidden), [(hidden, 1), (1, 1)]
         if diagonal:
-            _check_fits_diagonal(self, output, hidden)
+            check_fits_diagonal(self, output, hidden)
             return
         for term in self.feedback.terms:
-            _check_made(term, "readout A", (output, hidden), [(output, hidden)])
-            _check_learning(term, (output, hidden))
+            check_made(term, "readout A", (output, hidden), [(output, hidden)])
+            check_learning(term, (output, hidden))
         for term in self.propagator.terms:
-            _check_made(term, "Jacobian J", square, columns if term.is_elementwise else [square])
+            check_made(term, "Jacobian J", square, columns if term.is_elementwise else [square])
 
     # --- what of it is a seed's own ---
 
@@ -203,6 +222,9 @@ class Rule(Final, eqx.Module, final=True):
         return tuple(term.update(readout, readout_update) for term in self.feedback.terms if term.learns)
 
 
+_FIELDS = ("feedback", "propagator", "lags", "through_plant", "delay", "name", "key")
+
+
 def _has_seeds(value: Any) -> bool:
     return np.ndim(value) == 3
 
@@ -217,76 +239,13 @@ def _check_lags(lags: Any) -> int | None:
     return int(lags)
 
 
-def _check_fits_diagonal(rule: Rule, output: int, hidden: int) -> None:
-    if rule.learns:
-        raise ValueError("a feedback that learns is real, and a diagonal layer's readout complex; give a fixed one")
-    for term in rule.feedback.terms:
-        _check_made(term, "readout C", (output, hidden), [(output, hidden)], number=complex)
-    entries = jax.ShapeDtypeStruct((hidden,), jax.numpy.result_type(complex))
-    jax.eval_shape(rule.propagator.on_diagonal, entries)
-
-
-def _check_made(
-    term: Term, matrix: str, given: tuple[int, int], wanted: list[tuple[int, int]], number: type = float
-) -> None:
-    """`ValueError` where what a term makes of a matrix is not of the wanted shape, or not numbers of its kind."""
-    kind, dtype = type(term).__name__, jax.numpy.result_type(number)
-    found = _tried(lambda term, X: term(X), term, given, 1, number)
-    if np.shape(found) not in wanted:
+def _check_delay(delay: Any) -> int:
+    if isinstance(delay, bool) or not isinstance(delay, int | np.integer) or not 0 <= delay <= _LONGEST_DELAY:
         raise ValueError(
-            f"the term {kind} makes of a {matrix} of shape {given} one of shape {np.shape(found)}; "
-            f"it must be of shape {wanted[0]}"
+            f"delay must be a whole number of steps from 0 to {_LONGEST_DELAY}, got {in_words(delay)}; an error cannot "
+            "arrive before its time, nor between two steps"
         )
-    if found.dtype != dtype:
-        if dtype.kind == "f" and found.dtype.kind == "c":
-            raise ValueError(
-                f"the term {kind} makes {found.dtype} numbers, which a network of real units cannot hear; give real "
-                "numbers"
-            )
-        raise ValueError(
-            f"the term {kind} makes {found.dtype} numbers of {dtype} ones; let it keep the precision of the matrix "
-            "it is given"
-        )
-
-
-def _check_learning(term: Term, given: tuple[int, int]) -> None:
-    """`ValueError` where the state of a term that learns, and its update, are not of the readout's shape."""
-    if not term.learns:
-        return
-    kind, update = type(term).__name__, _tried(lambda term, A, dA: term.update(A, dA), term, given, 2)
-    for what, value in (("state", term.state), ("update of the state", update)):  # type: ignore[attr-defined]
-        if np.shape(value) != given:
-            raise ValueError(
-                f"the {what} of the term {kind} has shape {np.shape(value)}; it must be that of A, {given}"
-            )
-
-
-def _tried(function: Any, term: Term, given: tuple[int, int], count: int, number: Any = float) -> Any:
-    """What a function of a term, its numbers in JAX's precision, and of matrices would return; nothing is computed."""
-    number, own_number = jax.numpy.result_type(number), jax.numpy.result_type(float)
-
-    def shape_of(x: Any) -> Any:
-        return x if isinstance(x, int) else jax.ShapeDtypeStruct(np.shape(x), own_number)
-
-    own, structure = jax.tree.flatten(jax.tree.map(shape_of, term))
-    numbers = [x for x in own if not isinstance(x, int)]
-
-    def call(numbers: list[Any], *matrices: Any) -> Any:
-        left = iter(numbers)
-        return function(
-            jax.tree.unflatten(structure, [x if isinstance(x, int) else next(left) for x in own]), *matrices
-        )
-
-    try:
-        return jax.eval_shape(call, numbers, *[jax.ShapeDtypeStruct(given, number)] * count)
-    except (TypeError, jax.errors.JAXTypeError) as error:
-        reason, kind = str(error).split("\n")[0], type(term).__name__
-        if any(getattr(x, "dtype", np.dtype(float)).kind in "iub" for x in jax.tree.leaves(term)):
-            reason = (
-                "its array of whole numbers became one of floating-point numbers, as all that a term learns by; "
-                "whole numbers that choose or count are a tuple in a field marked equinox.field(static=True)"
-            )
-        raise ValueError(f"the term {kind} does not fit a network with a matrix of shape {given}: {reason}") from None
+    return int(delay)
 
 
 def _written(*parts: tuple[Any, str], terms: tuple[Term, ...], matrix: str) -> str:

@@ -75,7 +75,7 @@ def sampled_dense_update(rule: Rule, student: Any, task: Any, noise: Noise, loss
 def check_sampled_dense(rule: Rule, task: Any, horizon: int, method: str) -> None:
     """`ValueError` where the method does not serve."""
     if method == "online":
-        check_online(rule, as_task(task), horizon)
+        check_online(rule, as_task(task), horizon + rule.delay)
 
 
 def _on_network(rule: Any, student: Any) -> tuple[Any, LinearForm]:

@@ -54,7 +54,7 @@ def _by_correlation(rule: Rule, student: DiagonalSSM, teacher: DiagonalSSM, nois
     within = (np.arange(num_blocks * BLOCK) < T).astype(student.C.real.dtype).reshape(num_blocks, BLOCK)
     lags = Lags(within, num_blocks)
     errors = errors_by_lag(student, teacher, lags)
-    measured, value = correlate(errors.reshape(-1, *errors.shape[2:])[:T], noise.all(as_task(teacher)), loss)
+    measured, value = correlate(errors.reshape(-1, *errors.shape[2:])[:T], noise.all(as_task(teacher)), loss, T)
     padded = jnp.pad(measured, ((0, num_blocks * BLOCK - T), (0, 0), (0, 0))).reshape(errors.shape)
     F, m = rule.feedback(student.C), rule.propagator.on_diagonal(student.poles)
     return update_by_lag(student, padded, F, jnp.asarray(m, student.poles.dtype), rule.lags, lags), value

@@ -30,6 +30,7 @@ from localgrad.updates.doubling import closed_form_correlations, closed_form_los
 from localgrad.updates.existence import check_alone, explain_missing
 from localgrad.updates.horizon import Horizon
 from localgrad.updates.lags import Lags, correlations_by_lags, lags_of, loss_by_lags
+from localgrad.updates.late import arriving_late, lags_before
 from localgrad.updates.plan import Algorithm, Method, plan_of, precision_of
 from localgrad.updates.problem import is_traced
 from localgrad.updates.scaling import scaled_to_one, times_powers_of_2
@@ -111,9 +112,12 @@ def _update(structure: Any, whole: Any, numbers: Any, lags: Lags, algorithm: Alg
     (A, B, (F,)), (a, b, f) = scaled_to_one(system.A, system.B, (credit.F,))
     system, credit = ErrorSystem(A, system.W, B), credit._replace(F=F)
     if algorithm == "lags":
-        found, complete = correlations_by_lags(system, credit, rule.lags, lags)
+        found, complete = correlations_by_lags(system, credit, lags_before(rule), lags)
     else:
-        found, complete = closed_form_correlations(system, credit, rule.lags, scaled=algorithm == "scaled doubling")
+        found, complete = closed_form_correlations(
+            system, credit, lags_before(rule), scaled=algorithm == "scaled doubling"
+        )
+    found = arriving_late(found, system, credit, rule)
     found = Correlations(*times_powers_of_2(found, (a + 2 * b, f + a + 2 * b, f + a + b)))
     update = update_of(found, student, task)
     finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(update)])

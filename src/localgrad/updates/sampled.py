@@ -15,9 +15,12 @@ noise, *the sampled update of every rule is the formula of its expected update (
     unit, `p_t = m p_{t−1} + h_{t−1}`; with a diagonal one a trace a weight; with one lag the trace is `h_{t−1}`. A
     dense `M` would need a matrix a weight, and is refused, as is credit through a plant.
 
+An error `d` steps late meets the traces of then: its correlation with the noise moves by `d` lags, its place
+in the recording by `d` steps, and online it waits. Network and task run on until the last has arrived.
+
 All draw `ξ_t` from the key folded with `t`, one step at a time, hence the same noise.
 
-Source: docs/theory.md, sections 9 (sampling) and 10 (any linear task).
+Source: docs/theory.md, sections 9 (sampling) and 10.
 """
 
 from collections.abc import Callable
@@ -38,7 +41,7 @@ from localgrad.updates.system import credit_of, error_system, passes_plant, upda
 
 
 class Noise(NamedTuple):
-    """The noise of a batch, `ξ_t ~ N(0, I)` for `t = 0 … horizon − 1`: each step from a key of its own."""
+    """The noise of a batch, `ξ_t ~ N(0, I)`, each step from a key of its own; errors are those of `horizon` steps."""
 
     key: PRNGKeyArray
     horizon: int
@@ -48,9 +51,9 @@ class Noise(NamedTuple):
         """`ξ_t`, for a task's number of noises and in its precision."""
         return jax.random.normal(jax.random.fold_in(self.key, t), (self.batch_size, task.num_noises), task.noise.dtype)
 
-    def all(self, task: LinearTask) -> Float[Array, "steps batch noise"]:
-        """All steps."""
-        return jax.vmap(lambda t: self.at(t, task))(jnp.arange(self.horizon))
+    def all(self, task: LinearTask, delay: int = 0) -> Float[Array, "steps batch noise"]:
+        """All steps, until the last error has arrived."""
+        return jax.vmap(lambda t: self.at(t, task))(jnp.arange(self.horizon + delay))
 
 
 Sampled = tuple[Any, Float[Array, ""]]
@@ -67,19 +70,25 @@ def _lags_within(rule: Rule, horizon: int) -> int | None:
 
 def correlation_update(rule: Rule, student: LinearRNN, task: LinearTask, noise: Noise, loss: str) -> Sampled:
     """The update from the correlations `Ê_k` of error and noise."""
-    T, num_blocks = noise.horizon, -(-noise.horizon // BLOCK)
+    T, steps = noise.horizon, noise.horizon + rule.delay
+    num_blocks = -(-steps // BLOCK)
     within = (np.arange(num_blocks * BLOCK) < T).astype(student.W.dtype).reshape(num_blocks, BLOCK)
     system = error_system(student, task)
     forward = forward_pass(system, credit_of(rule, student, task), Lags(within, num_blocks))
-    E = forward.errors.reshape(-1, *forward.errors.shape[2:])[:T]
-    correlations, value = correlate(E, noise.all(task), loss)
-    padded = jnp.pad(correlations, ((0, num_blocks * BLOCK - T), (0, 0), (0, 0))).reshape(forward.errors.shape)
+    E = late(forward.errors.reshape(-1, *forward.errors.shape[2:])[:T], rule.delay)
+    correlations, value = correlate(E, noise.all(task, rule.delay), loss, T)
+    padded = jnp.pad(correlations, ((0, num_blocks * BLOCK - steps), (0, 0), (0, 0))).reshape(forward.errors.shape)
     return update_of(backward_pass(system, padded, forward.credits, rule.lags, num_blocks), student, task), value
 
 
-def correlate(E: Array, x: Array, loss: str) -> tuple[Array, Array]:
-    """`Ê_k` and the loss from the error's responses `E_k` and the noise."""
-    return (_correlate_final if loss == "final" else _correlate_sequence)(E, x)
+def late(x: Array, delay: int) -> Array:
+    """What comes so many lags or steps later, after zeros."""
+    return jnp.concatenate([jnp.zeros((delay, *x.shape[1:]), x.dtype), x]) if delay else x
+
+
+def correlate(E: Array, x: Array, loss: str, num_errors: int) -> tuple[Array, Array]:
+    """`Ê_k` and the loss from the error's responses `E_k` and the noise, for so many errors of a sequence."""
+    return _correlate_final(E, x) if loss == "final" else _correlate_sequence(E, x, num_errors)
 
 
 def _correlate_final(E: Float[Array, "lags output noise"], x: Float[Array, "lags batch noise"]) -> tuple[Array, Array]:
@@ -90,17 +99,17 @@ def _correlate_final(E: Float[Array, "lags output noise"], x: Float[Array, "lags
 
 
 def _correlate_sequence(
-    E: Float[Array, "lags output noise"], x: Float[Array, "steps batch noise"]
+    E: Float[Array, "lags output noise"], x: Float[Array, "steps batch noise"], num_errors: int
 ) -> tuple[Array, Array]:
     """`Ê_k` and the loss, by FFT; padded to twice the length, so that no lag wraps around."""
-    T, N, _ = x.shape
-    length = next_fast_len(2 * T - 1, real=True)
+    steps, N, _ = x.shape
+    length = next_fast_len(2 * steps - 1, real=True)
     spectrum = jnp.fft.rfft(x.transpose(1, 2, 0), length)  # "batch noise frequency"
     response = jnp.fft.rfft(E.transpose(1, 2, 0), length)
-    errors = jnp.fft.irfft(jnp.einsum("oif,nif->nof", response, spectrum), length)[..., :T]
+    errors = jnp.fft.irfft(jnp.einsum("oif,nif->nof", response, spectrum), length)[..., :steps]
     crossed = jnp.einsum("nof,nif->oif", jnp.fft.rfft(errors, length), spectrum.conj())
-    correlations = jnp.fft.irfft(crossed, length)[..., :T].transpose(2, 0, 1)
-    return correlations / (T * N), jnp.sum(errors**2) / (2 * T * N)
+    correlations = jnp.fft.irfft(crossed, length)[..., :steps].transpose(2, 0, 1)
+    return correlations / (num_errors * N), jnp.sum(errors**2) / (2 * num_errors * N)
 
 
 # --- backwards through a recording -----------------------------------------------------------------------------------
@@ -109,12 +118,14 @@ def _correlate_sequence(
 def recorded_update(rule: Rule, student: LinearRNN, task: LinearTask, noise: Noise, loss: str) -> Sampled:
     """The update from a recorded run, backwards through it."""
     T, hidden = noise.horizon, len(student.W)
-    h, x, errors = _record(student, task, noise.all(task))
+    h, x, errors = _record(student, task, noise.all(task, rule.delay))
+    errors = errors[:T]
     if loss == "final":
         errors = jnp.concatenate([jnp.zeros_like(errors[:-1]), errors[-1:]])
     weight = 1 / (noise.batch_size * (1 if loss == "final" else T))
+    errors = late(errors, rule.delay)
     F, M, _ = credit_of(rule, student, task)
-    credit = _carry_back(errors @ F, M, _lags_within(rule, T))
+    credit = _carry_back(errors @ F, M, _lags_within(rule, len(errors)))
 
     def correlated(post: Array, pre: Array) -> Array:
         return weight * jnp.einsum("tna,tnb->ab", post, pre)
@@ -169,14 +180,16 @@ class _Online(NamedTuple):
     at: "_State"
     trace_h: Array  # "batch hidden" for a scalar M, "batch hidden hidden" for a diagonal one
     trace_x: Array
+    waiting: Array  # errors that have not arrived yet, the oldest first, "delay batch output"
     total: LinearRNN
     loss: Array
 
 
 def online_update(rule: Rule, student: LinearRNN, task: LinearTask, noise: Noise, loss: str) -> Sampled:
     """The update from eligibility traces, forward in time."""
-    check_online(rule, task, noise.horizon)
-    F, M = rule.feedback(student.A), _trace_decay(rule, student, noise.horizon)
+    steps = noise.horizon + rule.delay
+    check_online(rule, task, steps)
+    F, M = rule.feedback(student.A), _trace_decay(rule, student, steps)
     num_learning = 1 if loss == "final" else noise.horizon
 
     def move(t: Array, state: _Online) -> _Online:
@@ -184,57 +197,59 @@ def online_update(rule: Rule, student: LinearRNN, task: LinearTask, noise: Noise
         trace_h, trace_x = M * state.trace_h + _row(state.at.h, M), M * state.trace_x + _row(x, M)
         return state._replace(at=at, trace_h=trace_h, trace_x=trace_x)
 
-    def learn(state: _Online) -> _Online:
-        error = _error(student, task, state.at)
-        credit = error @ F
-        update = LinearRNN(error.mT @ state.at.h, _credited(credit, state.trace_h), _credited(credit, state.trace_x))
+    def learn(t: Array, state: _Online) -> _Online:
+        error = jnp.where(t < noise.horizon, _error(student, task, state.at), 0)
+        queue = jnp.concatenate([state.waiting, error[None]])
+        arrived, credit = queue[0], queue[0] @ F
+        update = LinearRNN(arrived.mT @ state.at.h, _credited(credit, state.trace_h), _credited(credit, state.trace_x))
         total = jax.tree.map(jnp.add, state.total, update)
-        return state._replace(total=total, loss=state.loss + jnp.sum(error**2) / 2)
+        return state._replace(waiting=queue[1:], total=total, loss=state.loss + jnp.sum(error**2) / 2)
 
     unlearned = noise.horizon - num_learning
-    state = jax.lax.fori_loop(0, unlearned, move, _untaught(student, task, noise.batch_size, M))
-    state = jax.lax.fori_loop(unlearned, noise.horizon, lambda t, s: learn(move(t, s)), state)
+    state = jax.lax.fori_loop(0, unlearned, move, _untaught(rule, student, task, noise.batch_size, M))
+    state = jax.lax.fori_loop(unlearned, steps, lambda t, s: learn(t, move(t, s)), state)
     return jax.tree.map(lambda sum_: sum_ / (noise.batch_size * num_learning), (state.total, state.loss))
 
 
-def _trace_decay(rule: Rule, student: LinearRNN, horizon: int) -> Array:
+def _trace_decay(rule: Rule, student: LinearRNN, steps: int) -> Array:
     """What a trace is multiplied by each step: shape `"1 1"` for a trace a unit, `"hidden 1"` for one a weight."""
-    if _lags_within(rule, horizon) == 1 or horizon == 1:
+    if _lags_within(rule, steps) == 1 or steps == 1:
         return jnp.zeros((1, 1), student.W.dtype)  # no second lag: whatever M is, nothing is carried
     return rule.propagator(student.W)
 
 
-def check_online(rule: Rule, task: LinearTask, horizon: int) -> None:
-    """`ValueError` where a rule has no eligibility trace of a number a unit or a weight."""
-    check_trace(rule, task, horizon)
-    if not (rule.propagator.is_elementwise or rule.lags == 1 or horizon == 1):
+def check_online(rule: Rule, task: LinearTask, steps: int) -> None:
+    """`ValueError` where a rule has no eligibility trace of a number a unit or a weight, in a run of so many steps."""
+    check_trace(rule, task, steps)
+    if not (rule.propagator.is_elementwise or rule.lags == 1 or steps == 1):
         raise ValueError(
             f"rule {rule.name!r} carries credit by a dense matrix, which no eligibility trace holds; "
             "use method 'correlation' or 'recorded'"
         )
 
 
-def check_trace(rule: Rule, task: LinearTask, horizon: int) -> None:
+def check_trace(rule: Rule, task: LinearTask, steps: int) -> None:
     """`ValueError` where a rule has no eligibility trace, whatever the form of its propagator."""
     if passes_plant(rule, task):
         raise ValueError(
             f"rule {rule.name!r} carries credit through the plant, which no eligibility trace does; "
             "use method 'correlation' or 'recorded'"
         )
-    lags = _lags_within(rule, horizon)
-    if lags == 1 or horizon == 1:
+    lags = _lags_within(rule, steps)
+    if lags == 1 or steps == 1:
         return
     if lags is not None:
         raise ValueError(f"a trace that ends after {lags} lags is not online; use method 'correlation' or 'recorded'")
 
 
-def _untaught(student: LinearRNN, task: LinearTask, batch_size: int, M: Array) -> _Online:
-    (_, hidden, input), dtype = student.sizes, student.W.dtype
+def _untaught(rule: Rule, student: LinearRNN, task: LinearTask, batch_size: int, M: Array) -> _Online:
+    (output, hidden, input), dtype = student.sizes, student.W.dtype
     rows = (batch_size,) if M.shape == (1, 1) else (batch_size, hidden)
     return _Online(
         at=_State.at_rest(student, task, batch_size),
         trace_h=jnp.zeros((*rows, hidden), dtype),
         trace_x=jnp.zeros((*rows, input), dtype),
+        waiting=jnp.zeros((rule.delay, batch_size, output), dtype),
         total=jax.tree.map(jnp.zeros_like, student),
         loss=jnp.zeros((), dtype),
     )

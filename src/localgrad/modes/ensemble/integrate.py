@@ -163,6 +163,11 @@ def lay_out(problem: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_problem(rule: Rule, problem: tuple[np.ndarray, ...], poles: Poles) -> None:
     _, _, w, phi0, phi1, mu0, mu1, c, w_star = problem
+    if rule.delay:
+        raise ValueError(
+            f"an ensemble of modes takes errors on time, not {rule.delay} steps late; follow single modes with "
+            "learn_mode, or networks with learn"
+        )
     for name, values in (
         ("feedback", phi0),
         ("feedback", phi1),
