@@ -7,12 +7,15 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sweep_cases import MODES, changed, data_files
 
 import localgrad as lg
+from localgrad.sweeps import pool
+from localgrad.sweeps.provenance import versions
 
 DOCUMENT = """
 chunk = 2500
@@ -29,6 +32,13 @@ rule = ["bptt", {label = "fast", rule = "rflo", decay = 0.1}, {label = "slow", r
 scale = [0.3, 1.0]
 seed = 20000
 """
+
+
+NETWORKS = {
+    "kind": "flow",
+    "run": {"rule": "rflo", "decay": 0.5, "task": {"random": [2, 3, 2]}, "hidden": 4, "duration": 50.0},
+    "axes": {"scale": [0.3, 0.6], "seed": 1},
+}
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +167,9 @@ def test_workers_started_by_hand_one_of_which_is_killed(folder, tmp_path):
         output, _ = program.communicate(timeout=120)
         assert program.returncode == 0, output
         assert data_files(out) == data_files(folder / "whole.zarr")
+        lg.sweep(NETWORKS, out=tmp_path / "there.zarr", scheduler=address)
+        lg.sweep(NETWORKS, out=tmp_path / "here.zarr", workers=0)
+        assert data_files(tmp_path / "there.zarr") == data_files(tmp_path / "here.zarr")
     finally:
         for process in reversed(started):
             process.kill()
@@ -188,6 +201,16 @@ def test_a_worker_of_the_local_pool_is_killed(folder, tmp_path):
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert data_files(tmp_path / "runs.zarr") == data_files(folder / "whole.zarr")
+
+
+def test_workers_with_other_versions_are_refused(folder, tmp_path, monkeypatch):
+    """Also where only XLA's flags are others, which change last bits."""
+    here = pool.here
+    other = {**versions(), "XLA_FLAGS": "--another=1"}
+    monkeypatch.setattr(pool, "here", lambda jobs: (replace(x, versions=other) for x in here(jobs)))
+    with pytest.raises(ValueError, match=r"a worker has other versions than this process \(XLA_FLAGS "):
+        lg.sweep(folder / "sweep.toml", out=tmp_path / "runs.zarr", workers=0)
+    assert not receipts(tmp_path / "runs.zarr")
 
 
 def test_a_scheduler_that_does_not_answer(folder, tmp_path, monkeypatch):

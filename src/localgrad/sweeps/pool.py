@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,7 +42,7 @@ def local_pool(workers: int) -> Iterator[Compute]:
     from distributed import Client, LocalCluster
 
     settings: dict[str, Any] = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
-    settings |= {"env": worker_environment(), "preload": ["localgrad.sweeps.worker"]}
+    settings |= {"env": _ENVIRONMENT, "preload": ["localgrad.sweeps.worker"]}
     try:
         cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", **settings)
     except RuntimeError as error:
@@ -55,10 +54,9 @@ def local_pool(workers: int) -> Iterator[Compute]:
 _GUARD = 'in a program of yours call lg.sweep under `if __name__ == "__main__":`, or with workers=0'
 
 
-def worker_environment() -> dict[str, str]:
-    """Variables of a worker: one thread each, since there are as many workers as cores, and sums in one order."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
-    return {"XLA_FLAGS": flags} | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Variables of a worker: one thread each in NumPy's libraries, since there are as many workers as cores. XLA's settings
+stay those of this process, since they change the last bits of results."""
 
 
 @contextmanager

@@ -1,7 +1,11 @@
-"""Where results come from: versions of what computed them, and the command."""
+"""Where results come from: versions of what computed them, with XLA's settings, and the command.
+
+XLA's flags change the order of sums, and so the last bits of what networks learn; so they count as a version.
+"""
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import sys
@@ -21,6 +25,8 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
+    if flags := " ".join(sorted(os.environ.get("XLA_FLAGS", "").split())):
+        found["XLA_FLAGS"] = flags
     return found
 
 
