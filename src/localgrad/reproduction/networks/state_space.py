@@ -173,7 +173,7 @@ def table(data: xr.Dataset) -> list[list[str]]:
 
 def draw(data: xr.Dataset) -> Figure:
     """What is learned in B, by singular value; and the ranks of single updates."""
-    figure, axes = new_figure(columns=2)
+    figure, axes = new_figure(columns=2, height=3.1)
     index = np.arange(1, data.sizes["index"] + 1)
     for key in data.rule.values:
         middle = data.change.sel(rule=key).median(("seed", "poles"))
@@ -181,7 +181,7 @@ def draw(data: xr.Dataset) -> Figure:
         axes[0].semilogy(index, shown, **rule_style(str(key)), label=name_of(data, key))
     axes[0].axvline(data.attrs["outputs"] + 0.5, color="0.6", linewidth=0.8)
     axes[0].set(xlabel="singular value of the change of B", ylabel="size over the largest")
-    axes[0].legend(fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=data.sizes["rule"])
     bound = data.distinct * data.attrs["outputs"]
     axes[1].plot([0, bound.max()], [0, bound.max()], color="0.6", linewidth=0.8)
     axes[1].plot(bound, data["rank"], "o", color="black")
@@ -212,11 +212,12 @@ EXPERIMENT = Experiment(
             "state-space-rank",
             draw,
             "A: Singular values of what layers of 8 units, 6 inputs and 2 outputs have learned in B, the median over "
-            "students and parametrisations; the line marks the number of outputs. Values that are 0 but for rounding "
-            "are left out. B: Rank of single updates under BPTT where only some poles are distinct; the line is the "
-            "bound.",
+            "students and parametrisations; the upright line marks the number of outputs. Values that are 0 but for "
+            "rounding are left out. B: Rank of single updates under BPTT where only some poles are distinct, several "
+            "random layers a point; the line is the bound.",
         ),
     ),
     table=table,
-    table_caption="Least and largest rank of the change of B over the students, and the loss left.",
+    table_caption="Least and largest rank of the change of B over the students, and the loss left, in units of a "
+    "silent layer's; above 1 where learning has run away.",
 )

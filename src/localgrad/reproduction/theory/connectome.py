@@ -121,7 +121,7 @@ def draw_network(data: xr.Dataset) -> Figure:
     pattern = data.pattern.isel(mode=shown)
     limit = float(abs(pattern).max())
     image = axes[1].imshow(pattern.T, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto", rasterized=True)
-    axes[1].set_yticks(range(len(shown)), [f"w* = {float(data.w_star[i]):.2f}" for i in shown])
+    axes[1].set_yticks(range(len(shown)), [f"w* = {float(data.w_star[i]):.2f}".replace("-", "−") for i in shown])
     axes[1].axvline(data.sizes["region"] / 2 - 0.5, color="black", linewidth=0.8)
     axes[1].set(xlabel="region (right hemisphere | left hemisphere)")
     figure.colorbar(image, ax=axes[1], label="weight of the region", location="bottom", shrink=0.8)
@@ -176,9 +176,9 @@ EXPERIMENT = Experiment(
             "connectome-rates",
             draw_mode_rates,
             "A: how fast each of the 68 modes is learned near its balanced solution. BPTT learns the mode with the "
-            "longest memory (w* = 0.95) ten times faster than most, RFLO (â = 1, ŵ = 0.5) three times, tBPTT(1) not "
-            "twice; modes with negative w* RFLO learns slowest of all. B: relative to BPTT, RFLO is slightly faster "
-            "for 0 < w* < ŵ and slower elsewhere.",
+            "longest memory (w* = 0.95) ten times as fast as the median mode, RFLO (â = 1, ŵ = 0.5) three times, "
+            "tBPTT(1) not twice; modes with negative w* RFLO learns slowest of all. B: the rates of tBPTT(1) and RFLO "
+            "over that of BPTT (grey line). RFLO is slightly faster for 0 < w* < ŵ and slower elsewhere.",
         ),
     ),
     table=table,

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from localgrad.figures.plotting import GREY, ORANGE, PURPLE, VERMILLION, label_panels, new_figure, rule_style
+from localgrad.figures.plotting import GREY, ORANGE, SKY, VERMILLION, label_panels, new_figure, rule_style
 from localgrad.models.aligned import Mode
 from localgrad.modes.trajectory import learn_mode
 from localgrad.outcomes import Outcome
@@ -34,7 +34,9 @@ def _runs(p: Parameters) -> dict[str, Rule]:
     symmetric = {rule.name: rule for rule in (BPTT(), TruncatedBPTT(1))}
     numbers = [(-p.feedback, p.decays[0]), *((p.feedback, decay) for decay in p.decays)]
     local = [RFLO(feedback, decay) for feedback, decay in numbers]
-    return symmetric | {f"{r.name}, â = {f:g}, ŵ = {w:g}": r for r, (f, w) in zip(local, numbers, strict=True)}
+    return symmetric | {
+        f"{r.name}, â = {f:g}, ŵ = {w:g}".replace("-", "−"): r for r, (f, w) in zip(local, numbers, strict=True)
+    }
 
 
 def _compared() -> list[Rule]:
@@ -136,7 +138,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
 def _look(index: int) -> dict:
     if index < 2:
         return rule_style(_compared()[index].key) | {"marker": ""}
-    looks = ((GREY, (0, (1, 1))), (VERMILLION, "-"), (ORANGE, "-."), (PURPLE, (0, (5, 1, 1, 1, 1, 1))))
+    looks = ((GREY, (0, (1, 1))), (VERMILLION, "-"), (ORANGE, "-."), (SKY, (0, (5, 1, 1, 1, 1, 1))))
     color, linestyle = looks[index - 2]
     return {"color": color, "linestyle": linestyle}
 
@@ -204,9 +206,9 @@ EXPERIMENT = Experiment(
             "detours",
             draw,
             "Learning from one start (black square) to circles (converged) or crosses (diverged). A: BPTT, tBPTT(1) "
-            "and RFLO with the right sign go straight to the near branch; RFLO with â = −1 leaves it and ends on the "
-            "opposite branch, or diverges. B: on the way w overshoots; where it reaches ±1 learning diverges in "
-            "finite time. C: the detour's loss first rises tenfold.",
+            "and RFLO with â = 1 go straight to the near branch, by ways so short that the square covers them. RFLO "
+            "with â = −1 leaves it and ends on the opposite branch, or diverges. B: on the way w overshoots; where it "
+            "reaches ±1 learning diverges in finite time. C: the detour's loss first rises tenfold.",
         ),
     ),
     table=table,

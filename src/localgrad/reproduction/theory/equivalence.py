@@ -198,7 +198,7 @@ def draw(data: xr.Dataset) -> Figure:
     for ax in axes[6:]:
         ax.set_xlabel("learning time")
     teacher = json.loads(data.attrs["parameters"])["teacher_w"]
-    names = [f"mode {i + 1}, w* = {w:g}" for i, w in enumerate(teacher)]
+    names = [f"mode {i + 1}, w* = {w:g}".replace("-", "−") for i, w in enumerate(teacher)]
     figure.legend(axes[0].lines[1::2], names, loc="outside upper center", ncols=len(names))
     label_panels(axes)
     return figure

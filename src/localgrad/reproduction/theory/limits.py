@@ -232,9 +232,9 @@ EXPERIMENT = Experiment(
             "limits",
             draw,
             "A: with the final-step loss the error of the update falls by a constant factor a step, down to rounding. "
-            "BPTT and e-prop lie a factor T above the others of the same ratio. B: with the sequence loss it falls "
-            "like 1/T (slope −1). C: the distance of learning by steps from the learning flow is proportional to the "
-            "learning rate (slope 1).",
+            "The factor is w w* under BPTT, e-prop and tBPTT(1), but BPTT and e-prop have a factor T besides; it is ŵ "
+            "w* under RFLO, here larger. B: with the sequence loss it falls like 1/T (slope −1). C: the distance of "
+            "learning by steps from the learning flow is proportional to the learning rate (slope 1).",
         ),
     ),
 )

@@ -128,7 +128,7 @@ def _corners() -> list[tuple[str, int, int, str]]:
 def draw(data: xr.Dataset) -> Figure:
     """Rows: probability, time, detour; columns: lags."""
     count = data.sizes["lags"]
-    figure, axes = new_figure(3, count, height=6.6, sharex=True, sharey=True)
+    figure, axes = new_figure(3, count, height=5.6, sharex=True, sharey=True)
     rows = (
         ("converged", "convergence\nprobability"),
         ("time", "median\nlearning time"),
@@ -184,7 +184,9 @@ EXPERIMENT = Experiment(
             draw,
             "Every small square is a rule: from symmetric to fixed feedback (α, to the right), from the full Jacobian "
             "to a decay (β, upwards); columns: lags kept. Numbers at corners name the rules there, as listed above. Of "
-            "a mode, e-prop with random feedback and feedback alignment are one rule.",
+            "a mode, e-prop with random feedback and feedback alignment are one rule. How often learning converges "
+            "hangs on the feedback above all (upper row); it is slowest where a little fixed feedback is mixed in "
+            "(middle row), and its way is longest with fixed feedback, a decay and two lags (lower row).",
         ),
     ),
 )

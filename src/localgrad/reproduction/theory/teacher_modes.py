@@ -40,17 +40,19 @@ def mode_rates(rules: Sequence[Rule], teacher: Mode, scales: Sequence[float] = (
 
 
 def draw_mode_rates(data: xr.Dataset) -> Figure:
-    """Each mode's rate against its `w*`, and relative to the first rule's."""
-    figure, axes = new_figure(1, 2, height=3.4)
+    """Each mode's rate against its `w*`, and that of further rules relative to the first rule's."""
+    figure, axes = new_figure(1, min(data.sizes["rule"], 2), height=3.4)
     here = data.sel(scale=1.0)
     for rule in data.rule.values:
         look = rule_style(rule) | {"linestyle": "", "markersize": 4}
         axes[0].plot(here.w_star, here.rate.sel(rule=rule), **look, label=name_of(data, rule))
-        axes[1].plot(here.w_star, here.rate.sel(rule=rule) / here.rate[0], **look)
+        if rule != data.rule.values[0]:
+            axes[1].plot(here.w_star, here.rate.sel(rule=rule) / here.rate[0], **look)
     axes[0].set_yscale("log" if bool((here.rate > 0).all()) else "symlog")
-    zero_line(axes[1], 1.0)
     axes[0].set(xlabel="mode's w*", ylabel="convergence rate at s = √|c|")
-    axes[1].set(xlabel="mode's w*", ylabel=f"rate relative to {name_of(data, data.rule.values[0])}")
+    for ax in axes[1:]:
+        zero_line(ax, 1.0)
+        ax.set(xlabel="mode's w*", ylabel=f"rate relative to {name_of(data, data.rule.values[0])}")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(data.rule))
     label_panels(axes)
     return figure

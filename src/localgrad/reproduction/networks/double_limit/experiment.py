@@ -162,8 +162,8 @@ EXPERIMENT = Experiment(
             "with the sequence loss (lines without markers). B: distance of learning by steps of size η from the flow, "
             "relative to the way of the flow; grey: slope 1. C: growth of a small perturbation of the end of the flow "
             "in 512 steps, over η relative to the critical rate that the Jacobian gives (grey line): small "
-            "perturbations depart from one per cent above it on. Triangles at the top: on half of the problems or more "
-            "the runs overflow.",
+            "perturbations depart from one per cent above it on, and grow until learning goes elsewhere. Triangles at "
+            "the top: on half of the problems or more the runs overflow.",
         ),
         FigureSpec(
             "double-limit-samples",

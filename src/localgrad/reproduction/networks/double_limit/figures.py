@@ -15,7 +15,7 @@ from localgrad.reproduction.axes import name_of
 def draw_limits(data: xr.Dataset) -> Figure:
     """Bias at finite horizons, deviation by finite steps, departure above the critical rate; medians over problems."""
     figure, axes = new_figure(1, 3, height=3.1)
-    middle = data.median("problem")
+    middle, overflowed = data.median("problem"), 0
     for i, rule in enumerate(data.rule.values):
         look, one = rule_style(rule), middle.isel(rule=i)
         bias = one.final_bias[1]
@@ -24,14 +24,15 @@ def draw_limits(data: xr.Dataset) -> Figure:
         axes[1].loglog(data.learning_rate, one.deviation.where(np.isfinite(one.deviation)), **look)
         ended = np.isfinite(one.growth)
         axes[2].semilogy(data["ratio"], one.growth.where(ended), **look)
-        top = np.full(int((~ended).sum()), 0.97)  # where it overflowed: at the upper edge
+        top = np.full(int((~ended).sum()), 0.97 - 0.06 * overflowed)  # where it overflowed: at the upper edge
+        overflowed += bool(top.size)
         axes[2].plot(
             data["ratio"][~ended], top, "^", color=look["color"], markersize=7, transform=axes[2].get_xaxis_transform()
         )
     _guide(axes[1], data.learning_rate.values, middle.deviation.values, 1.0)
     axes[0].set(xlabel="horizon T (steps)", ylabel="relative bias of the update", ylim=(1e-14, 10))
     axes[1].set(xlabel="learning rate η", ylabel="relative distance from the flow")
-    axes[2].set(xlabel="η / critical η", ylabel="growth of a perturbation")
+    axes[2].set(xlabel="η / critical η", ylabel="growth of a perturbation", ylim=(None, 1e8))
     axes[2].axvline(1, color=GREY, linewidth=0.8, zorder=1)
     _name_ticks(axes[1].xaxis, data.learning_rate.values)
     _more_ticks(axes[1].yaxis)

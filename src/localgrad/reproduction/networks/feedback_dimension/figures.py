@@ -30,7 +30,7 @@ def draw_gain(data: xr.Dataset) -> Figure:
     axes[2].barh(place, share, 0.6, color=GREY)
     axes[2].set_yticks(place, map(str, data.arrangement.values), fontsize=7)
     axes[2].invert_yaxis()
-    axes[2].set(xlabel=f"diverged, {data.setting.values[1]}", xlim=(0, 1))
+    axes[2].set(xlabel=f"share that diverges\n({data.setting.values[1]})", xlim=(0, 1))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     label_panels(axes)
     return figure

@@ -122,11 +122,11 @@ EXPERIMENT = Experiment(
         FigureSpec(
             "real-teachers-ranks",
             draw_ranks,
-            "A, B: singular values of what was learned, down to 1e-8 of the largest. The line marks the three outputs: "
-            "RFLO stops there, the others go on at a few per cent. C: cosine of each rule's ΔW to the gradient, all at "
-            "the networks that BPTT passes through. Random feedback is nearly orthogonal to the gradient there and at "
-            "times against it: such rules learn because on their own path the readout turns towards the feedback, "
-            "which on BPTT's it has no reason to.",
+            "A, B: singular values of what was learned, down to 1e-8 of the largest. The line marks the three "
+            "outputs: RFLO (open triangles) stops there, the others go on at a few per cent. C: cosine of each rule's "
+            "ΔW to the gradient, all at the networks that BPTT passes through (BPTT's own is 1). ΔW under random "
+            "feedback is nearly orthogonal to the gradient there, if anything against it. On their own path such "
+            "rules learn all the same, since there the readout turns towards the feedback.",
         ),
     ),
     table=table,

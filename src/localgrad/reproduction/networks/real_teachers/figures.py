@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from localgrad.figures.plotting import label_panels, new_figure, rule_style
+from localgrad.figures.plotting import label_panels, new_figure, rule_style, zero_line
 from localgrad.reproduction.axes import name_of
 
 FLOOR = 1e-8
@@ -45,11 +45,14 @@ def draw_ranks(data: xr.Dataset) -> Figure:
     for ax, regions in zip(axes, data.regions.values, strict=False):
         for name in data.rule.values:
             values = data.singular_values.sel(regions=regions, rule=name)
+            look = rule_style(name) | {"markersize": 3}
+            if int((values > FLOOR).sum()) <= data.attrs["outputs"]:  # few points, which others would cover
+                look |= {"markersize": 7, "markerfacecolor": "none", "zorder": 5}
             ax.semilogy(
                 np.arange(1, len(values) + 1),
                 values.where(values > FLOOR),
                 label=name_of(data, name),
-                **rule_style(name) | {"markersize": 3},
+                **look,
             )
         ax.axvline(data.attrs["outputs"] + 0.5, color="black", linewidth=0.8)
         ax.set(
@@ -60,13 +63,12 @@ def draw_ranks(data: xr.Dataset) -> Figure:
             xlim=(0, 26),
         )
     regions = data.regions.values[0]
-    for name in data.rule.values:
+    for name in data.rule.values[1:]:  # the first is BPTT, whose update is the gradient
         style = rule_style(name) | {"marker": ""}
         time, values = _until_its_end(data, data.rule.values[0], data.cosine.sel(rule=name, regions=regions))
         axes[2].semilogx(time, values, **style)
-    axes[2].set(
-        title=f"{regions} regions", xlabel="learning time on BPTT's path", ylabel="cosine of ΔW to the gradient"
-    )
+    zero_line(axes[2])
+    axes[2].set(title=f"{regions} regions", xlabel="time on BPTT's path", ylabel="cosine of ΔW to the gradient")
     axes[2].set_ylim(-0.3, 1.05)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     label_panels(axes)

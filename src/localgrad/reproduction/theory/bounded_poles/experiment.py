@@ -124,8 +124,8 @@ EXPERIMENT = Experiment(
             draw,
             "Random teachers, feedbacks, decays and starts, the same for direct, tanh and LRU poles. A: how learning "
             "ends; at the edge: w creeps towards an end of the poles' range. B: how often RFLO does not converge, by "
-            "its decay. C: RFLO against BPTT with the same poles, where both converge (median; bars: 10 % to 90 %). D: "
-            "the last of a trajectory of RFLO with tanh poles that goes round for ever.",
+            "its decay. C: RFLO against BPTT with the same poles, where both converge (median; bars: 10 % to 90 %; "
+            "colours as in B). D: the last of a trajectory of RFLO with tanh poles that goes round for ever.",
         ),
     ),
     table=table,

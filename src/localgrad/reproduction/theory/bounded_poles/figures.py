@@ -14,7 +14,7 @@ def draw(data: xr.Dataset) -> Figure:
     """Ends by rule and poles; RFLO's failures by decay; lengths and times; the trajectory that turns."""
     figure, axes = new_figure(2, 2, height=5.6)
     names = [
-        f"{kind}\n{NAMES[str(rule)]}".replace(" (", "\n(")
+        f"{kind}\n{NAMES[str(rule)]}".replace(" (", "\n").replace(")", "")
         for rule in data.rule.values[:2]
         for kind in data.poles.values
     ]

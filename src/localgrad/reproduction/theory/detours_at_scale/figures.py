@@ -35,8 +35,8 @@ def draw(data: xr.Dataset) -> Figure:
         ax.set_xticks(data.scale.values, names)
         ax.xaxis.set_minor_formatter("")
     axes[1].set(xlabel="teacher's w*", ylabel="share that diverges (scale 1)")
-    for ax in axes[:2]:
-        ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, columnspacing=0.8, handlelength=1.2)
+    for ax, columns in ((axes[0], 2), (axes[1], 3)):  # narrow enough to leave the letters of panels free
+        ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, columnspacing=0.8, handlelength=1.2)
     label_panels(axes)
     return figure
 
