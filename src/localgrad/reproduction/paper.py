@@ -44,7 +44,7 @@ STATEMENTS = (
         "stationary solutions",
         ("fixed-points.rflo-none",),
         "{fixed-points.rflo-none:.0f} roots elsewhere in all searches.",
-        findings=("fixed-points.rflo-push", "fixed-points.search-power"),
+        findings=("fixed-points.rflo-push", "fixed-points.search-power", "detours-at-scale.stalls"),
     ),
     Statement(
         "slow-phase",
@@ -75,6 +75,7 @@ STATEMENTS = (
         "faster than RFLO with â = √|c| on {rates.bptt-over-rflo:.1%}.",
         otherwise="We read “almost everywhere” as nine tenths. With a strong teacher w learns fast, and its coupling "
         "to a and b, which tBPTT(1) lacks, slows BPTT down.",
+        findings=("real-teachers.bptt-fastest",),
     ),
     Statement(
         "bptt-slowest",
@@ -158,7 +159,6 @@ STATEMENTS = (
             "detours.bptt-path",
             "detours-at-scale.longer",
             "rule-cube.rflo-longer",
-            "detours-at-scale.stalls",
         ),
     ),
     Statement(
@@ -189,9 +189,9 @@ STATEMENTS = (
             "emergent-alignment.feedback",
             "emergent-alignment.level",
         ),
-        "Every student makes up {emergent-alignment.input-output:.0%} or more of what its input and output directions "
-        "lack of full alignment at first; their median cosine ends at {emergent-alignment.level:.3f} (least over rules "
-        "and modes).",
+        "In every student and under every rule learning closes {emergent-alignment.input-output:.0%} or more of the "
+        "gap between the first and full alignment of input and output directions; the median of their |cosine| ends at "
+        "{emergent-alignment.level:.3f} (least over rules and modes).",
         findings=("real-teachers.aligned",),
     ),
     Statement(
@@ -202,7 +202,8 @@ STATEMENTS = (
         "The gain of the two dominant modes is predicted to {emergent-alignment.dominant:.1%} of its final "
         "value in exact learning (other modes {emergent-alignment.weaker:.1%}) and to "
         "{emergent-alignment.sampled:.1%} in sampled training with half the critical learning rate (others "
-        "{emergent-alignment.weaker-sampled:.1%}); medians over students, worst rule.",
+        "{emergent-alignment.weaker-sampled:.1%}); medians over students, worst of BPTT, tBPTT(1) and RFLO, whose "
+        "R is orthonormal in sampled training.",
         otherwise="We read “predict” as an error of 5 %.",
         findings=("emergent-alignment.error", "emergent-alignment.e-prop"),
     ),
@@ -236,9 +237,8 @@ STATEMENTS = (
         "BPTT converges in every one of 20 runs.",
         "convergence counts",
         ("rank.bptt-converges",),
-        "It gets below 5 % of a silent student's loss in {rank.full-least:.0f} of {rank.runs:.0f} runs or "
-        "more with each of {rank.teachers:.0f} teachers.",
-        findings=("real-teachers.bptt-fastest",),
+        "It gets below 5 % of a silent student's loss in {rank.full-least:.0f} of {rank.runs:.0f} runs with the least "
+        "favourable of {rank.teachers:.0f} teachers.",
     ),
     Statement(
         "converge-tbptt",
@@ -262,7 +262,7 @@ STATEMENTS = (
         "{rank.runs:.0f} runs; over all teachers in {rank.rflo-converges:.0%} and "
         "{rank.eprop-converges:.0%}.",
         otherwise="The count depends on the teacher, the scale of the weights and the threshold far more than on "
-        "chance.",
+        "chance, so that agreement of the one and disagreement of the other say little.",
         findings=("rank.diverges", "rank.loss"),
     ),
     Statement(

@@ -121,6 +121,7 @@ def judge(statement: Statement, evidence: Evidence) -> dict[str, Any]:
     """The statement with its verdict, as `--json` prints it.
 
     `claims` are the ids of the claims that ran, `checks` those of comparisons with the paper, which are no claims.
+    Of both, `tests` decide and `related` do not.
     """
     missing = evidence.lacks(statement)
     found = NOT_TESTED if missing else verdict(statement, evidence)
@@ -135,4 +136,6 @@ def judge(statement: Statement, evidence: Evidence) -> dict[str, Any]:
         "id": statement.id,
         "source": statement.source,
         "checks": [id for id in statement.ids if id in evidence.checks],
+        "tests": list(statement.tests),
+        "related": [id for id in statement.findings if id in evidence.claims or id in evidence.checks],
     }

@@ -81,14 +81,14 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_least(
             "basins.tbptt-like-bptt",
-            "paper, stationary solutions",
+            "new: measured",
             "tBPTT(1) reaches the same branch as BPTT (share of starts)",
             0.95,
             (tbptt.branch == bptt.branch).mean(),
         ),
         Claim.equal(
             "basins.rflo-branch",
-            "paper, stability",
+            "theory, section 7",
             "RFLO never ends on the branch where âs < 0 (share of starts that do)",
             0,
             (rflo.branch < 0).mean(),

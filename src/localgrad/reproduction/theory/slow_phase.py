@@ -102,7 +102,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         *(
             Claim.equal(
                 f"slow-phase.{word}",
-                "paper, stationary solutions",
+                "theory, section 7",
                 f"{law} {names[rule]} (delay times eigenvalue, furthest from 1 of random teachers and starts)",
                 1.0,
                 _furthest(_slope(data, rule) * data.growth.isel(rule=rule).values),

@@ -30,7 +30,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
             "rank.bound",
             "paper, proposition 3.1",
             "RFLO with o = 1, 2, 3 outputs: rank of W_K − W_0 and B_K − B_0 minus o, aligned or not, infinite horizon, "
-            "five steps with either loss, expected or sampled (largest excess)",
+            "five steps with either loss, expected or sampled (largest difference)",
             0,
             abs(ranks - data.outputs).max(),
             tolerance=0,

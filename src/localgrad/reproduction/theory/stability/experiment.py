@@ -78,7 +78,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         everywhere(
             "stability.rflo-saddle",
-            "new: derive rflo",
+            "new: theory, section 7",
             "RFLO with âs < 0 has a saddle exactly where |s| < (c²/|â|)^{1/3} (share of samples that agree)",
             (((plus > 0) & (minus < 0)) == data.below_border).where(opposite),
         ),
