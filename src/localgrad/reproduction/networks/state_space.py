@@ -151,7 +151,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.equal(
             "state-space.attained",
             "new: measured",
-            "This rank is attained, for q of 1, 2, 3 (share of random layers)",
+            "The rank q times the outputs is attained, for q of 1, 2, 3 (share of random layers)",
             1.0,
             (surplus == 0).mean(),
             tolerance=0,

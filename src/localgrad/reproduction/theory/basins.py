@@ -74,7 +74,8 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.equal(
             "basins.bptt-branch",
             "new: a ↔ b is a symmetry of BPTT",
-            "Its branch is the sign of a + b (share of starts that agree, the line a + b = 0 itself left out)",
+            "BPTT ends on the branch that has the sign of a + b (share of starts that agree, the line a + b = 0 "
+            "itself left out)",
             1,
             (bptt.branch == side).where(side != 0).mean(),
             tolerance=0,
@@ -104,7 +105,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_least(
             "basins.rflo-diverges-inward",
             "new: measured",
-            "… and not only from starts with âa < 0 (share of those with âa > 0)",
+            "RFLO diverges from some starts with âa > 0, too (share of these)",
             0.01,
             diverged.mean(),
         ),

@@ -96,7 +96,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_most(
             "connectome.tbptt-spread",
             "new: measured, a fact of this network",
-            "… under tBPTT(1) this advantage all but goes (ratio of rates)",
+            "Under tBPTT(1) the first mode is learned less than twice as fast as the median mode (ratio of rates)",
             2.0,
             float(tbptt[0] / tbptt.median()),
         ),

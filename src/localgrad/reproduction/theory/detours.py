@@ -93,7 +93,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
             "detours.bptt-branch", paper, "BPTT ends on the near branch (sign of s)", 1, bptt.branch, tolerance=0
         ),
         Claim.equal(
-            "detours.bptt-path", theory, "… after a path of length 0.23", 0.23, bptt.path_length, tolerance=0.005
+            "detours.bptt-path", theory, "BPTT's path has length 0.23", 0.23, bptt.path_length, tolerance=0.005
         ),
         Claim.equal(
             "detours.rflo-branch",
@@ -103,17 +103,28 @@ def claims(data: xr.Dataset) -> list[Claim]:
             detour.branch,
             tolerance=0,
         ),
-        Claim.equal("detours.rflo-end", theory, "… at a = −0.504", -0.504, detour.final[0], tolerance=0.001),
         Claim.equal(
-            "detours.rflo-path", theory, "… after a path of length 4.71", 4.71, detour.path_length, tolerance=0.005
+            "detours.rflo-end",
+            theory,
+            "RFLO with â = −1, ŵ = 0.5 ends at a = −0.504",
+            -0.504,
+            detour.final[0],
+            tolerance=0.001,
+        ),
+        Claim.equal(
+            "detours.rflo-path", theory, "RFLO's path has length 4.71", 4.71, detour.path_length, tolerance=0.005
         ),
         Claim.at_least(
-            "detours.rflo-peak", paper, "… its loss first rising about tenfold (peak over start)", 10, detour.peak_loss
+            "detours.rflo-peak",
+            paper,
+            "RFLO's loss first rises tenfold or more (peak over start)",
+            10,
+            detour.peak_loss,
         ),
         Claim.equal(
             "detours.diverge",
             theory,
-            "With ŵ = 0 or 0.9 the same start diverges (share)",
+            "RFLO with â = −1 and ŵ = 0 or 0.9 diverges from the same start (share)",
             1,
             diverged.mean(),
             tolerance=0,
@@ -128,7 +139,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_least(
             "detours.not-conserved",
             theory,
-            "tBPTT(1), RFLO and e-prop do not (smallest of their largest drifts)",
+            "tBPTT(1), RFLO and e-prop do not conserve a² − b² (smallest of their largest drifts)",
             1e-2,
             data.drift[1:].min(),
         ),

@@ -51,8 +51,8 @@ def prediction_claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_most(
             "emergent-alignment.error",
             "new: measured",
-            "They predict the gain a_k b_k to 5 % of a*_k b*_k, also under RFLO with a Gaussian R (largest later "
-            "error, median over students and modes, worst of four)",
+            "The own mode equations predict the gain a_k b_k to 5 % of a*_k b*_k, also under RFLO with a Gaussian R "
+            "(largest later error, median over students and modes, worst of four)",
             0.05,
             max(own[rule] for rule in (*SEPARATING, LOCAL)),
         ),
@@ -67,8 +67,8 @@ def prediction_claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_most(
             "emergent-alignment.sampled",
             "paper, emergent alignment",
-            "The same in sampled training under BPTT, tBPTT(1) and RFLO with an orthonormal R, with half of the "
-            "critical learning rate of BPTT's fastest mode",
+            "They predict the two dominant modes in sampled training too, under BPTT, tBPTT(1) and RFLO with an "
+            "orthonormal R, with half of the critical learning rate of BPTT's fastest mode",
             0.05,
             data.sampled_error.median("sampled_student").isel(mode=slice(0, 2)).max(),
         ),

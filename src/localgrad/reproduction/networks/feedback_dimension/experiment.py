@@ -40,7 +40,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_least(
             "feedback-dimension.reached",
             "new: measured",
-            "… and the bound is reached (least of all runs)",
+            "The rank of RFLO's change of W reaches this bound (the same difference, least of all runs)",
             0,
             excess.min(),
         ),
@@ -55,29 +55,32 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_least(
             "feedback-dimension.auxiliary",
             "paper, advice",
-            "Auxiliary readouts raise it (median participation ratio with 3 auxiliary readouts; 1 for the task alone)",
+            "Auxiliary readouts raise the participation ratio (median participation ratio with 3 auxiliary readouts; "
+            "1 for the task alone)",
             1.2,
             participation.sel(arrangement="3 auxiliary"),
         ),
         Claim.at_least(
             "feedback-dimension.loss",
             "paper, advice",
-            "… and the task itself is learned better (median task loss alone, over that with 3 auxiliary readouts)",
+            "With auxiliary readouts the task itself is learned better (median task loss alone, over that with 3 "
+            "auxiliary readouts)",
             1.0,
             loss.sel(arrangement="task alone") / loss.sel(arrangement="3 auxiliary"),
         ),
         Claim.at_least(
             "feedback-dimension.diverges",
             "new: measured",
-            "But from large weights with a large R more runs diverge (share with 3 auxiliary readouts minus alone)",
+            "From large weights with a large R more runs diverge with auxiliary readouts (share with 3 of them minus "
+            "alone)",
             0.1,
             diverged.sel(arrangement="3 auxiliary") - diverged.sel(arrangement="task alone"),
         ),
         Claim.at_least(
             "feedback-dimension.against",
             "new: measured",
-            "… namely those in which some error is fed back against its readout, A₀Rᵀ having an eigenvalue with "
-            "negative real part (their share that diverges, minus that of all others)",
+            "There those runs diverge more often in which some error is fed back against its readout, A₀Rᵀ having an "
+            "eigenvalue with negative real part (their share that diverges, minus that of all others)",
             0.1,
             _share(failed[against]) - _share(failed[~against]),
         ),

@@ -38,7 +38,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_most(
             "rank.span",
             "paper, proposition 3.1",
-            "… and all columns lie in the span of Rᵀ (largest share of energy outside; rounding)",
+            "All columns of what RFLO learns there lie in the span of Rᵀ (largest share of energy outside; rounding)",
             1e-20,
             data.outside_feedback.max(),
         ),

@@ -30,7 +30,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_least(
             "bounded-poles.direct-diverges", "theory, section 11",
-            "… while RFLO with direct poles does from the same starts (share)",
+            "RFLO with direct poles diverges from many of the same starts (share)",
             0.3, rflo.share.sel(poles="direct", end="diverged"),
         ),
         Claim.at_least(
@@ -40,12 +40,12 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_least(
             "bounded-poles.lru-forward", "theory, section 11",
-            "With LRU poles it does for decays ŵ > 0.3 (least share over bins of ŵ)",
+            "With LRU poles RFLO converges from almost every start for decays ŵ > 0.3 (least share over bins of ŵ)",
             0.99, forward.sel(end="converged").min(),
         ),
         Claim.at_least(
             "bounded-poles.lru-backward", "theory, section 11",
-            "… but for decays ŵ < 0 some w creep to 0 for ever (least share over bins of ŵ)",
+            "With LRU poles and decays ŵ < 0 some w creep to 0 for ever (least share over bins of ŵ)",
             0.01, backward.sel(end="at the edge").min(),
         ),
         Claim.at_least(
@@ -55,7 +55,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_least(
             "bounded-poles.eprop-sign", "theory, section 11",
-            "… there with a product â c b of the sign that drives w outwards (share, tanh)",
+            "At the edge e-prop's modes have a product â c b of the sign that drives w outwards (share, tanh)",
             0.999, tanh.outward,
         ),
         Claim.at_least(
@@ -80,7 +80,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_least(
             "bounded-poles.turns-far", "new: measured",
-            "… and never near the optimum (its least loss, in units of a silent student's)",
+            "This trajectory never comes near the optimum (its least loss, in units of a silent student's)",
             1e-3, data.loss.min() / data.silent_loss,
         ),
         Claim.at_least(

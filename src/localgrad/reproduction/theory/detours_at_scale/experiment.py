@@ -42,7 +42,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.equal(
             "detours-at-scale.half-far",
             "follows from the two before",
-            "… so half of them end on the branch that BPTT does not reach (share, â = 1, ŵ = 0.5)",
+            "From small starts half of RFLO's runs end on the branch that BPTT does not reach (share, â = 1, ŵ = 0.5)",
             0.5,
             small.share.sel(**example, end="far branch") / small.share.sel(**example)[:2].sum(),
             tolerance=0.02,
@@ -57,14 +57,14 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_least(
             "detours-at-scale.large-diverges",
             "new: measured",
-            f"From large ones it often does (share at scale {float(large.scale):g}, â = 1, ŵ = 0.5)",
+            f"From large starts RFLO often diverges (share at scale {float(large.scale):g}, â = 1, ŵ = 0.5)",
             0.1,
             large.share.sel(**example, end="diverged"),
         ),
         Claim.at_least(
             "detours-at-scale.outward",
             "new: measured",
-            "… mostly, but not only, from starts with âa < 0 (their share of divergence over that of âa > 0)",
+            "From large starts RFLO diverges mostly where âa < 0 (share that diverges there, over that where âa > 0)",
             2.0,
             large.diverged_outward.sel(**example) / large.diverged_inward.sel(**example),
         ),
@@ -86,8 +86,8 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_least(
             "detours-at-scale.long-detours",
             "new: measured",
-            "… but from one start in ten it is at least twice as long (ratio at the ninth decile, scale 1, least over "
-            "â and ŵ)",
+            "From one start in ten RFLO's way is at least twice as long (ratio at the ninth decile, scale 1, least "
+            "over â and ŵ)",
             2.0,
             data.path_ratio.sel(quantile=0.9, scale=1.0).min(),
         ),
@@ -101,7 +101,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_most(
             "detours-at-scale.time-strong-feedback",
             "new: measured",
-            "With strong feedback (â = 3) it is the faster one (median ratio of times at scale 1, largest over ŵ)",
+            "With strong feedback (â = 3) RFLO is the faster rule (median ratio of times at scale 1, largest over ŵ)",
             1.0,
             median_time.isel(feedback=-1).max(),
         ),

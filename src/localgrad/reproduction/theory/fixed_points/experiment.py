@@ -31,7 +31,11 @@ def claims(data: xr.Dataset) -> list[Claim]:
             data.optimal_speed.max(),
         ),
         Claim.at_most(
-            "fixed-points.optimal-loss", paper, "There the loss is 0 (largest)", 1e-20, data.optimal_loss.max()
+            "fixed-points.optimal-loss",
+            paper,
+            "On the optimal manifold the loss is 0 (largest)",
+            1e-20,
+            data.optimal_loss.max(),
         ),
         Claim.at_most(
             "fixed-points.silent",
@@ -43,7 +47,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_most(
             "fixed-points.silent-loss",
             paper,
-            "There the loss is c²/(2(1−w*²)) (largest relative error)",
+            "On the non-optimal manifold the loss is c²/(2(1−w*²)) (largest relative error)",
             1e-10,
             data.silent_loss_error.max(),
         ),
