@@ -13,6 +13,8 @@ FRAMES = lg.Frames(np.eye(1), np.eye(2), np.eye(1))
 MATRIX = [[0.5, -0.3]]
 RFLO = lg.RFLO(0.7, 0.5)
 KEY = jax.random.key(0)
+CELL = lg.cells.LeakyRate([[0.5, 0.1], [0.2, 0.3]], [[1.0], [0.5]], None, leak=0.5)
+RFLO_ON_CELLS = lg.RFLO(MATRIX, "internal")
 
 
 def calls(folder):
@@ -63,6 +65,8 @@ def calls(folder):
         "aligned_network": ((lg.Mode([1.0], [1.0], [0.5]), FRAMES), {}),
         "project_modes": ((NETWORK, FRAMES), {}),
         "random_frames": ((1, 2, 1), {"key": KEY}),
+        "Readout": (([[1.0, 0.5]],), {"bias": [0.1]}),
+        "Network": ((CELL, lg.Readout([[1.0, 0.5]])), {"feedback": None}),
         # tasks
         "LinearTask": (([[0.5]], [[1.0]], [[1.0]], [[1.0]], [[1.0]], [[0.1]], [[0.1], [0.2]]), {}),
         "aligned_modes": ((TEACHER,), {}),
@@ -88,6 +92,10 @@ def calls(folder):
             {"horizon": 3, "loss": "final", "method": "auto"},
         ),
         "expected_loss": ((NETWORK, TEACHER), {"horizon": 3, "loss": "final"}),
+        "network_update": (
+            (RFLO_ON_CELLS, lg.Network(CELL, lg.Readout([[1.0, 0.5]])), [[[1.0], [0.5]]], [[[0.5], [0.2]]]),
+            {"loss": "mse", "mask": [[1.0, 1.0]], "method": "recorded"},
+        ),
         "learn": (
             (lg.BPTT(), NETWORK, TEACHER),
             {"duration": 0.1, "horizon": None, "loss": "final", "method": lg.Flow(), "tolerance": 1e-6,
@@ -151,8 +159,18 @@ def calls(folder):
     }  # fmt: skip
 
 
-# What functions return, and `Term`, which is made by subclassing; nobody calls these.
-RESULTS = {"Boundary", "Ensemble", "LearningCurve", "Outcome", "SlowestPoint", "Term", "TrainingRun", "Trajectory"}
+# What functions return, and `Term` and `Cell`, which are made by subclassing; nobody calls these.
+RESULTS = {
+    "Boundary",
+    "Cell",
+    "Ensemble",
+    "LearningCurve",
+    "Outcome",
+    "SlowestPoint",
+    "Term",
+    "TrainingRun",
+    "Trajectory",
+}
 
 
 def public_names():

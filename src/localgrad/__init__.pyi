@@ -1,4 +1,8 @@
+from . import cells as cells
 from . import tasks as tasks
+from .cells.cell import Cell as Cell
+from .cells.stack import Network as Network
+from .cells.stack import Readout as Readout
 from .diagnostics.alignment import alignment as alignment
 from .diagnostics.alignment import effective_modes as effective_modes
 from .diagnostics.comparison import compare_updates as compare_updates
@@ -75,5 +79,6 @@ from .tasks.teachers import connectome as connectome
 from .tasks.teachers import load_teacher as load_teacher
 from .updates.expected import expected_loss as expected_loss
 from .updates.expected import expected_update as expected_update
+from .updates.through_time import network_update as network_update
 
 __version__: str

@@ -1,0 +1,10 @@
+from .gated import GRU as GRU
+from .gated import LSTM as LSTM
+from .rates import LeakyPotential as LeakyPotential
+from .rates import LeakyRate as LeakyRate
+from .rates import Linear as Linear
+from .spiking import LIF as LIF
+from .spiking import AdaptiveLIF as AdaptiveLIF
+from .state_space import LRU as LRU
+from .state_space import S5 as S5
+from .state_space import Selective as Selective

@@ -1,0 +1,193 @@
+r"""The update of a network of cells, forward in time, in memory that does not depend on the number of steps.
+
+- `trace_update`: where `M` keeps every unit to itself, a trace a synapse, `e_t = M_t e_{t−1} + ∂s_t/∂θ`: of a unit's
+    state by its own weights, `states × drives` numbers a weight.
+- `sensitivity_update`: where `M = J`, the derivatives of all states by all weights (real-time recurrent learning):
+    `O(n³)` numbers a sequence and `O(n⁴)` operations a step, hence for small networks. They follow from forward
+    differentiation of a step.
+
+Source: Williams & Zipser 1989; Bellec et al. 2020; docs/theory.md, section 12.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from localgrad.cells.cell import Cell, Weights, own_learned
+from localgrad.cells.stack import Network
+from localgrad.updates.through_time_steps import (
+    Carrying,
+    Local,
+    Sequences,
+    Step,
+    at_rest,
+    block,
+    derivatives,
+    drive_credit,
+    error_of,
+    heard_of,
+    layer_update,
+    network_of_updates,
+    network_step,
+    state_credit,
+)
+
+
+class _Traces(NamedTuple):
+    """Of a layer: of states by weights, `"batch states drives hidden presynaptic"`, and by parameters of units."""
+
+    weights: Array
+    own: Array
+
+
+class _Learner(NamedTuple):
+    """What an online learner carries from step to step; nothing of it grows with the number of steps."""
+
+    states: Any
+    traces: Any
+    late: Array  # errors on their way, "delay batch output"
+    sums: Any
+    readout: Array
+    bias: Array
+    loss: Array
+
+
+# --- by eligibility traces -------------------------------------------------------------------------------------------
+
+
+def trace_update(network: Network, carrying: Carrying, data: Sequences, loss: str) -> tuple[Network, Array]:
+    """The update and the loss, by a trace for every synapse."""
+    F = carrying.feedback(network.readout.A)
+
+    def step(learner: _Learner, given: Any) -> tuple[_Learner, None]:
+        x, target, weight = given
+        steps, output = network_step(network, learner.states, x)
+        error, value = error_of(output, target, weight, loss)
+        error, late = _arrived(learner.late, error)
+        at = [derivatives(cell, s) for cell, s in zip(network.layers, steps, strict=True)]
+        traces = [_traced(*given, carrying) for given in zip(network.layers, learner.traces, steps, at, strict=True)]
+        credits = _credits(network, error, error @ F, at)
+        sums = [_credited(*given) for given in zip(learner.sums, credits, traces, strict=True)]
+        states = tuple(s.after for s in steps)
+        readout = learner.readout + error.mT @ heard_of(network.layers[-1], states[-1])
+        bias, total = learner.bias + error.sum(0), learner.loss + value
+        return _Learner(states, traces, late, sums, readout, bias, total), None
+
+    first = _untaught(network, data, carrying.delay)
+    learner, _ = jax.lax.scan(step, first, (data.inputs, data.targets, data.weights))
+    layers = [_as_update(cell, total) for cell, total in zip(network.layers, learner.sums, strict=True)]
+    return network_of_updates(network, layers, learner.readout, learner.bias), learner.loss
+
+
+def _arrived(late: Array, error: Array) -> tuple[Array, Array]:
+    """The error that arrives now, and those that are then on their way."""
+    queue = jnp.concatenate([late, error[None]])
+    return queue[0], queue[1:]
+
+
+def _presynaptic(cell: Cell, step: Step) -> Array:
+    """All that a synapse of the layer may hear: other units, the input, and 1."""
+    parts = ([] if cell.W is None else [step.heard]) + [step.inputs, jnp.ones_like(step.inputs[:, :1])]
+    return jnp.concatenate(parts, axis=1)
+
+
+def _traced(cell: Cell, traces: _Traces, step: Step, at: Local, carrying: Carrying) -> _Traces:
+    """The traces a step later."""
+    blocks = block(carrying.propagator, cell.weights(), at)
+    weights = at.drive[..., None] * _presynaptic(cell, step)[:, None, None, None, :]
+    if blocks is None:
+        return _Traces(weights, at.own)
+    kept = jnp.einsum("bijn,bjknq->biknq", blocks, traces.weights)
+    return _Traces(weights + kept, at.own + jnp.einsum("bijn,bjpn->bipn", blocks, traces.own))
+
+
+def _credits(network: Network, error: Array, top: Array, at: list[Local]) -> list[Array]:
+    """The credit of every layer's states at this moment, from the last layer down."""
+    found = [state_credit(top, at[-1])]
+    for i in reversed(range(1, len(at))):
+        if network.feedback is None:
+            below = jnp.einsum("bkn,kni->bi", drive_credit(found[0], at[i]), network.layers[i].weights().B)
+        else:
+            below = error @ network.feedback[i - 1]
+        found.insert(0, state_credit(below, at[i - 1]))
+    return found
+
+
+def _credited(sums: _Traces, credit: Array, traces: _Traces) -> _Traces:
+    weights = jnp.einsum("bin,biknq->knq", credit, traces.weights)
+    return _Traces(sums.weights + weights, sums.own + jnp.einsum("bin,bipn->pn", credit, traces.own))
+
+
+def _untaught(network: Network, data: Sequences, delay: int) -> _Learner:
+    batch, dtype = data.inputs.shape[1], data.inputs.dtype
+    traces, sums = [], []
+    for cell in network.layers:
+        hidden, inputs = cell.sizes
+        weights = (len(cell.weights().B), hidden, inputs + 1 + (0 if cell.W is None else hidden))
+        own = (len(own_learned(cell)), hidden)
+        traces.append(_Traces(*(jnp.zeros((batch, cell.states, *shape), dtype) for shape in (weights, own))))
+        sums.append(_Traces(*(jnp.zeros(shape, dtype) for shape in (weights, own))))
+    A = network.readout.A
+    late = jnp.zeros((delay, batch, len(A)), dtype)
+    zero = jnp.zeros((), dtype)
+    return _Learner(at_rest(network, batch, dtype), traces, late, sums, jnp.zeros_like(A), zero * A[:, 0], zero)
+
+
+def _as_update(cell: Cell, sums: _Traces) -> Cell:
+    hidden, inputs = cell.sizes
+    first = 0 if cell.W is None else hidden
+    W, B, bias = jnp.split(sums.weights, [first, first + inputs], axis=-1)
+    found = Weights(None if cell.W is None else W, B, None if cell.bias is None else bias[..., 0])
+    given = cell.weights()
+    return layer_update(cell, Weights(found.W, found.B, None if given.bias is None else found.bias), sums.own)
+
+
+# --- by all sensitivities --------------------------------------------------------------------------------------------
+
+
+def sensitivity_update(network: Network, carrying: Carrying, data: Sequences, loss: str) -> tuple[Network, Array]:
+    """The update and the loss, by the derivatives of all states by all weights."""
+    F, last = carrying.feedback(network.readout.A), network.layers[-1]
+    numbers, rebuilt = ravel_pytree(network.layers)
+
+    def move(states: Any, numbers: Array, x: Array) -> tuple[Any, Any]:
+        steps, output = network_step(eqx.tree_at(lambda n: n.layers, network, rebuilt(numbers)), states, x)
+        after = tuple(s.after for s in steps)
+        return after, (heard_of(last, after[-1]), output)
+
+    def sensed(states: Any, tangents: Any, x: Array) -> Any:
+        def along(tangent: Any, direction: Array) -> Any:
+            following, (heard, _) = jax.jvp(lambda s, n: move(s, n, x), (states, numbers), (tangent, direction))[1]
+            return following, heard
+
+        return jax.vmap(along)(tangents, jnp.eye(len(numbers), dtype=numbers.dtype))
+
+    def step(learner: _Learner, given: Any) -> tuple[_Learner, None]:
+        x, target, weight = given
+        states, (heard, output) = move(learner.states, numbers, x)
+        error, value = error_of(output, target, weight, loss)
+        error, late = _arrived(learner.late, error)
+        traces, sensitivity = sensed(learner.states, learner.traces, x)
+        sums = learner.sums + jnp.einsum("pbh,bh->p", sensitivity, error @ F)
+        moved = learner.readout + error.mT @ heard, learner.bias + error.sum(0), learner.loss + value
+        return _Learner(states, traces, late, sums, *moved), None
+
+    first = _untaught(network, data, carrying.delay)
+    traces = jax.tree.map(lambda s: jnp.zeros((len(numbers), *s.shape), s.dtype), first.states)
+    first = first._replace(traces=traces, sums=jnp.zeros_like(numbers))
+    learner, _ = jax.lax.scan(step, first, (data.inputs, data.targets, data.weights))
+    layers = [_only_learned(cell) for cell in rebuilt(learner.sums)]
+    return network_of_updates(network, layers, learner.readout, learner.bias), learner.loss
+
+
+def _only_learned(cell: Cell) -> Cell:
+    """The derivatives of what learns, and 0 for all else."""
+    paths, structure = jax.tree.flatten_with_path(cell)
+    kept = [x if jax.tree_util.keystr(path).lstrip(".") in cell.learns else jnp.zeros_like(x) for path, x in paths]
+    return jax.tree.unflatten(structure, kept)
