@@ -71,7 +71,7 @@ def test_cells_of_tables_are_not_cut():
 
 def test_rooms_come_in_the_order_in_which_they_build_on_each_other():
     rooms = list(reference.public_names())
-    assert rooms[:4] == ["rules", "models", "tasks", "updates"]
+    assert rooms[:5] == ["rules", "models", "cells", "tasks", "updates"]
     assert rooms[-1] == "outcomes"
 
 
