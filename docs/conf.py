@@ -19,11 +19,12 @@ toc_object_entries_show_parents = "hide"
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-# Notebooks compute whenever the site is made; a cell that fails, or takes more than three minutes, stops it.
+# Notebooks compute whenever the site is made; a cell that fails, or takes more than ten minutes (on a busy machine),
+# stops it.
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 180
+nb_execution_timeout = 600
 nb_execution_show_tb = True
 nb_merge_streams = True
 
