@@ -22,6 +22,7 @@ _MODULES = {
     "basins": "theory.basins",
     "detours-at-scale": "theory.detours_at_scale.experiment",
     "rule-cube": "theory.rule_cube",
+    "delay": "theory.delay.experiment",
     "bounded-poles": "theory.bounded_poles.experiment",
     "connectome": "theory.connectome",
     "emergent-alignment": "networks.emergent_alignment.experiment",

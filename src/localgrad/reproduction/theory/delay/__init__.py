@@ -1,0 +1,1 @@
+"""Errors that arrive late: which optima stay stable, and what is learned."""
