@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +47,11 @@ def sweep(
     - `localgrad sweep mine.toml --scheduler tcp://127.0.0.1:8786`
     - `localgrad sweep rule-cube --print > mine.toml`
     """
+    from localgrad.sweeps.provenance import FLAGS, flags_of_workers
     from localgrad.sweeps.shipped import shipped_sweep
+
+    if "jax" not in sys.modules:  # so that --workers 0 computes as workers do
+        os.environ[FLAGS] = flags_of_workers()
 
     path = shipped_sweep(file) or Path(file)
     if print_file:

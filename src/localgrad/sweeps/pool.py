@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from localgrad.sweeps.plan import Job, Place, Result, compute
+from localgrad.sweeps.provenance import FLAGS, flags_of_workers
 
 _WINDOW = 2
 """Chunks a worker thread has at hand: one in work, one waiting."""
@@ -42,7 +43,7 @@ def local_pool(workers: int) -> Iterator[Compute]:
     from distributed import Client, LocalCluster
 
     settings: dict[str, Any] = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
-    settings |= {"env": _ENVIRONMENT, "preload": ["localgrad.sweeps.worker"]}
+    settings |= {"env": _ENVIRONMENT | {FLAGS: flags_of_workers()}, "preload": ["localgrad.sweeps.worker"]}
     try:
         cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", **settings)
     except RuntimeError as error:
@@ -55,8 +56,7 @@ _GUARD = 'in a program of yours call lg.sweep under `if __name__ == "__main__":`
 
 
 _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""Variables of a worker: one thread each in NumPy's libraries, since there are as many workers as cores. XLA's settings
-stay those of this process, since they change the last bits of results."""
+"""Variables of a worker: one thread each in NumPy's libraries, since there are as many workers as cores."""
 
 
 @contextmanager

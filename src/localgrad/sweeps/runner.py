@@ -15,7 +15,7 @@ import numpy as np
 from localgrad.sweeps import pool
 from localgrad.sweeps.definition import Definition
 from localgrad.sweeps.plan import Result, compute, make_plan
-from localgrad.sweeps.provenance import different_versions, now, versions
+from localgrad.sweeps.provenance import FLAGS, different_versions, now, versions, versions_of_workers
 from localgrad.sweeps.store import Store
 
 Progress = Callable[[int], None]
@@ -39,11 +39,12 @@ def run_pending(store: Store, *, workers: int | None, scheduler: str | None, pro
     if not pending:
         return Report(0, 0, 0, 0.0, 0.0)
     began, session, started = time.perf_counter(), secrets.token_hex(4), now()
+    expected = versions_of(workers, scheduler)
     done: dict[str, Any] = {"chunks": 0, "runs": 0, "refused": 0, "work": 0.0}
     try:
         with _pool(min(workers if workers is not None else num_cores(), len(pending)), scheduler) as calculate:
             for result in calculate(store.job(place) for place in pending):
-                _check_versions(result)
+                _check_versions(result, expected, store.plan.definition.kind.uses_xla)
                 store.write(result)
                 _count(done, result)
                 if progress is not None:
@@ -71,11 +72,17 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check_versions(result: Result) -> None:
-    """`ValueError` where a worker computed with other versions than ours: its results would mix with others."""
-    if found := different_versions(versions(), result.versions):
+def versions_of(workers: int | None, scheduler: str | None) -> dict[str, str]:
+    """The versions with which this process, or its workers, compute."""
+    return versions() if workers == 0 and scheduler is None else versions_of_workers()
+
+
+def _check_versions(result: Result, expected: dict[str, str], uses_xla: bool) -> None:
+    """`ValueError` where a worker computed with other versions than it must: its results would mix with others."""
+    given = result.versions if uses_xla else result.versions | {FLAGS: expected[FLAGS]}
+    if found := different_versions(expected, given):
         raise ValueError(
-            f"a worker has other versions than this process ({found}); install the same on both, or results would mix"
+            f"a worker has other versions than it must have ({found}); give it the same, or results would mix"
         )
 
 

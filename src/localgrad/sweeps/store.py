@@ -23,7 +23,7 @@ from localgrad.sweeps.axes import extended
 from localgrad.sweeps.definition import Definition
 from localgrad.sweeps.layout import ROOT, lay_out, stored_sweep
 from localgrad.sweeps.plan import Job, Place, Plan, Result, make_plan
-from localgrad.sweeps.provenance import command, different_versions, now, versions
+from localgrad.sweeps.provenance import FLAGS, command, different_versions, now, versions
 
 RECEIPTS = ".localgrad/chunks"
 
@@ -125,8 +125,10 @@ def read_receipt(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def open_store(path: Path, definition: Definition) -> Iterator[Store]:
+def open_store(path: Path, definition: Definition, computed_by: dict[str, str] | None = None) -> Iterator[Store]:
     """The store at `path` of this sweep, made or continued, and closed to other writers while the block runs.
+
+    `computed_by`: the versions of what computes, by default those of this process.
 
     **Raises:** `ValueError` where another process writes it, where it is no store of a sweep, or one of another sweep:
     then the message says what differs; `OSError` where it cannot be written.
@@ -134,21 +136,24 @@ def open_store(path: Path, definition: Definition) -> Iterator[Store]:
     path = Path(path)
     with only_writer(path, "store"):
         with _named(path):
-            store = _opened(path, definition)
+            store = _opened(path, definition, computed_by or versions())
         yield store
 
 
-def _opened(path: Path, definition: Definition) -> Store:
+def _opened(path: Path, definition: Definition, computed_by: dict[str, str]) -> Store:
     if not path.exists():
         plan = make_plan(definition)
-        provenance = {"versions": versions(), "command": command(), "created": now()}
+        provenance = {"versions": computed_by, "command": command(), "created": now()}
         with build_folder(path) as growing:
             _write_layout(growing, lay_out(plan, provenance))
         return Store(path, plan)
     plan, provenance = continued(path, definition)
     check_target(path / ROOT, "store")
     _write_layout(path, lay_out(plan, provenance))
-    return Store(path, plan, different_versions(_versions_in(provenance), versions()))
+    begun = _versions_in(provenance)
+    if not definition.kind.uses_xla:
+        begun[FLAGS] = computed_by[FLAGS]
+    return Store(path, plan, different_versions(begun, computed_by))
 
 
 def continued(path: Path, definition: Definition) -> tuple[Plan, dict[str, Any]]:

@@ -22,7 +22,7 @@ from localgrad.files import check_disk
 from localgrad.sweeps.definition import Definition
 from localgrad.sweeps.layout import ROOT, stored_sweep
 from localgrad.sweeps.reading import define, read_definition
-from localgrad.sweeps.runner import Report, num_cores, run_pending
+from localgrad.sweeps.runner import Report, num_cores, run_pending, versions_of
 from localgrad.sweeps.shipped import shipped_sweep
 from localgrad.sweeps.store import Store, open_store
 
@@ -94,7 +94,7 @@ def run_sweep(
         num_bytes = definition.size * sum(_width(definition.kind.variables[name].dtype) for name in definition.record)
         remedy = "shorten the axes, record less, or name another place"
         check_disk(f"{definition.size:,} runs", num_bytes / 2, out.absolute().parent, remedy)
-    with open_store(out, definition) as store:
+    with open_store(out, definition, versions_of(workers, scheduler)) as store:
         _tell(store)
         pending = store.pending()
         total = sum(_size(store.plan.extent(place)) for place in pending)

@@ -111,6 +111,8 @@ class Kind(abc.ABC):
     """Runs computed at a time by default: some seconds of work, and small enough for memory."""
     least_chunk: ClassVar[int] = 1
     """Runs below which the work of a chunk is mostly overhead."""
+    uses_xla: ClassVar[bool] = True
+    """Whether XLA's flags may change results."""
     seconds: ClassVar[float]
     """Roughly what a run takes on one core; only to say how hopeless a grid is. `--dry-run` measures."""
 

@@ -70,6 +70,7 @@ class ModesKind(Kind):
     }
     chunk = 2**20
     least_chunk = 2**18
+    uses_xla = False
     seconds = 2e-6
 
     def build(self, row: Mapping[str, Any]) -> None:
