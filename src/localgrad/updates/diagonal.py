@@ -48,8 +48,9 @@ from localgrad.updates.problem import is_traced
 from localgrad.updates.scaling import scaled_to_one, times_powers_of_2
 
 # A lag costs output × input products a unit, a pair of units as many as it has outputs and inputs, and some more; this
-# is how many of the former weigh as much as one of the latter: a first guess, still to be measured.
-_CAUCHY_COST = 2.0
+# is how many of the former weigh as much as one of the latter, measured (docs/decisions.md): in the form that serves
+# the layer's own poles and one decay for all units, and in the general one.
+_PAIR_COST, _CAUCHY_COST = 0.7, 1.8
 _MOST_LAGS = 2**14
 
 
@@ -147,7 +148,8 @@ def _lags(rule: Rule, student: DiagonalSSM, teacher: DiagonalSSM, horizon: Horiz
     own, carried = float(radius(student)), float(carried_by(rule, student))
     ratio = max(own, float(radius(teacher))) * max(own, carried)
     output, hidden, input = student.sizes
-    most = _CAUCHY_COST * hidden * (output + input + 4) / (output * input)
+    by_pairs = rule.propagator.is_scalar or (is_own(rule) and rule.lags is None)
+    most = (_PAIR_COST if by_pairs else _CAUCHY_COST) * hidden * (output + input + 4) / (output * input)
     count = _vanished_after(ratio, dtype)
     if not count <= min(most, _MOST_LAGS):
         return lags_of(horizon, dtype)
