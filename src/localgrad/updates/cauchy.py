@@ -70,7 +70,7 @@ def cauchy_update(
         S = F.conj() @ carried
         if m:
             S = S * geometric(m[0].conj()[:, None] * error.poles, lags)
-        elif lags > 1:
+        elif lags is not None and lags > 1:
             S = S * geometric(poles.conj()[:, None] * error.poles, lags)
         return states @ error.readout.T, S @ error.input, jnp.sum(S * error.poles * states, axis=1)
 
