@@ -48,6 +48,7 @@ def test_a_verdict_follows_from_its_tests(answers, tests, expected):
 def test_findings_do_not_decide():
     found = judge(statement("x.a", findings=("x.b",)), evidence(a=True, b=False))
     assert (found["verdict"], found["claims"], found["checks"]) == ("reproduced", ["x.a", "x.b"], [])
+    assert (found["tests"], found["related"]) == (["x.a"], ["x.b"])
 
 
 def test_sentences_quote_what_was_measured():
@@ -61,6 +62,7 @@ def test_sentences_quote_what_was_measured():
 def test_what_did_not_run_is_named():
     found = judge(statement("x.a", "y.b", why="{z.c}"), evidence(a=True))
     assert (found["verdict"], found["why"]) == (NOT_TESTED, "Needs the experiments y, z.")
+    assert judge(statement("y.b"), evidence())["why"] == "Needs the experiment y."
     assert judge(statement(why="There is no way."), evidence())["why"] == "There is no way."
 
 

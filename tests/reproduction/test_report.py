@@ -95,8 +95,9 @@ def test_the_page_begins_with_verdicts_and_ends_with_all_claims(document):
 
 def test_verdicts_link_what_decided(section, monkeypatch):
     told = Statement(
-        "powers", "Powers <i>vanish</i>.", "topic", ("demo.sum", "demo.slow"), "In {demo.steps:.0f} steps."
-    )
+        "powers", "Powers <i>vanish</i>.", "topic", ("demo.sum", "demo.slow"), "In {demo.steps:.0f} steps.",
+        findings=("demo.last", "other.absent"),
+    )  # fmt: skip
     monkeypatch.setattr("localgrad.reproduction.section.STATEMENTS", (told, Statement("x", "Rest.", "t", (), "Lazy.")))
     page = Document(render_html([section]))
     assert page.all("i") == []
@@ -104,6 +105,7 @@ def test_verdicts_link_what_decided(section, monkeypatch):
     assert "In 18 steps." in page.text
     assert {"href": "#demo.sum"} in page.all("a")
     assert {"href": "#demo.slow"} in page.all("a")
+    assert "demo.sum, demo.slowsee also demo.last" in page.text
     assert page.text.index("Not tested in this run") < page.text.index("Lazy.")
 
 

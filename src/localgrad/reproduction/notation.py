@@ -22,8 +22,11 @@ NOTATION = (
     ("â, ŵ", "RFLO's feedback and decay in a mode"),
     ("c", "a* b*, all that a mode's optimal solutions see of the teacher's gains"),
     ("s", "place along the optimal manifold (s, c/s, w*): the readout gain of an optimal solution"),
+    ("branch", "the optimal solutions with s > 0, or those with s < 0"),
     ("λ₊, λ₋", "the two non-zero eigenvalues of learning at a fixed point, λ₊ that with the larger real part"),
     ("rate", "−Re λ₊: how fast a small deviation from an optimal solution vanishes, per unit of learning time"),
     ("σ₁ ≥ σ₂ …", "singular values of what was learned, W_K − W_0 after K steps"),
+    ("participation ratio", "(Σσ²)²/Σσ⁴, between 1, where one singular value dominates, and the rank"),
+    ("silent student", "a student whose output is 0; its loss is the unit of losses where nothing else is said"),
 )
 """Rows of (symbols, meaning)."""

@@ -152,8 +152,8 @@ STATEMENTS = (
         "RFLO takes detours: it can end on the opposite branch after a long way, its loss first rising.",
         "detours",
         ("detours.bptt-branch", "detours.rflo-branch", "detours.rflo-peak"),
-        "From (1, 1, 0.6) towards (1, 1, 0.8) its way is {detours.rflo-path:.2f} long (BPTT: {detours.bptt-path:.2f}), "
-        "and its loss rises {detours.rflo-peak:.1f}-fold first.",
+        "With â = −1 and ŵ = 0.5, from (1, 1, 0.6) towards (1, 1, 0.8), its way is {detours.rflo-path:.2f} long (BPTT: "
+        "{detours.bptt-path:.2f}), and its loss rises {detours.rflo-peak:.1f}-fold first.",
         findings=(
             "detours.rflo-path",
             "detours.bptt-path",
@@ -269,9 +269,15 @@ STATEMENTS = (
         "feedback-rank",
         "Feedback of a higher rank lets RFLO learn more dimensions.",
         "advice",
-        ("feedback-dimension.auxiliary", "feedback-dimension.loss"),
+        ("feedback-dimension.reached", "feedback-dimension.auxiliary"),
         "Three auxiliary readouts raise the median participation ratio from 1 to {feedback-dimension.auxiliary:.2f} "
-        "and lower the task's loss {feedback-dimension.loss:.2g}-fold.",
-        findings=("feedback-dimension.copies", "feedback-dimension.diverges", "feedback-dimension.against"),
+        "and lower the task's loss {feedback-dimension.loss:.2g}-fold, from small weights. From large weights with a "
+        "large R the share of runs that diverge grows by {feedback-dimension.diverges:.2f}.",
+        findings=(
+            "feedback-dimension.loss",
+            "feedback-dimension.copies",
+            "feedback-dimension.diverges",
+            "feedback-dimension.against",
+        ),
     ),
 )

@@ -125,7 +125,11 @@ def judge(statement: Statement, evidence: Evidence) -> dict[str, Any]:
     """
     missing = evidence.lacks(statement)
     found = NOT_TESTED if missing else verdict(statement, evidence)
-    why = f"Needs the experiments {', '.join(missing)}." if missing else evidence.fill(statement.why)
+    why = (
+        f"Needs the experiment{'s' * (len(missing) > 1)} {', '.join(missing)}."
+        if missing
+        else evidence.fill(statement.why)
+    )
     if found in (PARTLY, NOT_REPRODUCED) and statement.otherwise:
         why = f"{why} {evidence.fill(statement.otherwise)}"
     return {

@@ -209,7 +209,8 @@ EXPERIMENT = Experiment(
             "diameter t of diag W and stays near log(1/ε)/μ(t) (line). We conjecture rank ≤ o(1 + ⌈log(1/ε)/μ(t)⌉) at "
             "random networks. B: against the proved bound o⌈log(2Γ/(ε σ₁))/μ(t)⌉ for ε = 1e-1 … 1e-12 (points are "
             "jittered by 0.3): 1.2 times the rank for o = 1, 1.5 times for o = 3 (medians). C: the count of lags, "
-            "o log(1/ε)/log(1/(r max|d|)), says far less, since it does not see how close together the entries lie.",
+            "o log(1/ε)/log(1/(r max|d|)), says far less, since it does not see how close together the entries d lie. "
+            "The symbols t, μ, Γ and r are those of docs/theory.md, section 9.",
         ),
         FigureSpec(
             "eprop-rank-learning",

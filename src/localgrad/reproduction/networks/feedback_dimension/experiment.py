@@ -39,7 +39,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_least(
             "feedback-dimension.reached",
-            "new: measured",
+            "paper, advice",
             "The rank of RFLO's change of W reaches this bound (the same difference, least of all runs)",
             0,
             excess.min(),
@@ -62,7 +62,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         ),
         Claim.at_least(
             "feedback-dimension.loss",
-            "paper, advice",
+            "new: measured",
             "With auxiliary readouts the task itself is learned better (median task loss alone, over that with 3 "
             "auxiliary readouts)",
             1.0,

@@ -43,7 +43,8 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_least(
             "real-teachers.other-ranks",
             "paper, rank",
-            "BPTT, tBPTT(1) and e-prop go beyond that (least rank at 1e-6 of the largest singular value)",
+            "BPTT, tBPTT(1) and e-prop go beyond the number of outputs (least rank at 1e-6 of the largest singular "
+            "value)",
             o + 1,
             rank.sel(rule=[bptt, tbptt, random, symmetric]).min(),
         ),
@@ -58,7 +59,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         Claim.at_least(
             "real-teachers.bptt-fastest",
             "new: measured",
-            "BPTT is the first to get there (least learning time of another rule, over BPTT's)",
+            "BPTT is the first to reach that loss (least learning time of another rule, over BPTT's)",
             1.0,
             (end.drop_sel(rule=bptt) / end.sel(rule=bptt)).min(),
         ),
