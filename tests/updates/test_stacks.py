@@ -103,6 +103,66 @@ class TestStacks:
             lg.Network([{}], lg.Readout(A))
 
 
+class TestBlocks:
+    """Normalisation, a gated linear unit and a residual way, around state-space layers and rate units."""
+
+    VALUE, GATE = RNG.normal(size=(2, N, N))
+
+    def network(self, value=VALUE, gate=GATE):
+        lower = lg.cells.Block(lg.cells.LeakyRate(**LOWER | {"B": UPPER["B"]}), value, gate)
+        upper = lg.cells.Block(
+            lg.cells.LRU(None, np.stack([LOWER["W"], UPPER["W"]]), None), np.ones((N, 2 * N)), np.ones((N, 2 * N))
+        )
+        return lg.Network([lower, upper], lg.Readout(A))
+
+    def loss(self, network, x, y):
+        """By the equations, of everything that learns."""
+        lower, upper = network.layers
+        s, h, total = jnp.zeros((BATCH, N)), jnp.zeros((BATCH, N), complex), 0.0
+        cell, pole = lower.cell, jnp.exp(-jnp.exp(upper.cell.nu) + 1j * upper.cell.phase)
+
+        def norm(x):
+            return (x - x.mean(1, keepdims=True)) / jnp.sqrt(x.var(1, keepdims=True) + 1e-6)
+
+        def gated(layer, z):
+            return (z @ layer.value.T) / (1 + jnp.exp(-z @ layer.gate.T))
+
+        for t in range(T):
+            u = s @ cell.W.T + norm(x[:, t]) @ cell.B.T + cell.bias
+            s = (1 - 0.4) * s + 0.4 * jnp.tanh(u)
+            low = x[:, t] + gated(lower, s)
+            h = pole * h + jnp.exp(upper.cell.log_gain) * (norm(low) @ (upper.cell.B[0] + 1j * upper.cell.B[1]).T)
+            high = low + gated(upper, jnp.concatenate([h.real, h.imag], 1))
+            total = total + jnp.sum((high @ network.readout.A.T - y[:, t]) ** 2) / 2 / BATCH / T
+        return total
+
+    def test_bptt_is_the_gradient(self):
+        x, network = RNG.normal(size=(BATCH, T, N)), self.network()
+        value, expected = jax.jit(jax.value_and_grad(self.loss))(network, x, Y)
+        for method in ("recorded", "online"):
+            found, info = lg.network_update(lg.BPTT(), network, x, Y, method=method)
+            np.testing.assert_allclose(info.loss, value, rtol=1e-12)
+            for (path, own), other in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+                if "leak" not in jax.tree_util.keystr(path):  # which does not learn
+                    np.testing.assert_allclose(own, other, atol=1e-11, err_msg=jax.tree_util.keystr(path))
+
+    def test_local_rules_recorded_and_online(self):
+        x, network = RNG.normal(size=(BATCH, T, N)), self.network()
+        rule = lg.Rule("symmetric", "internal")
+        assert_same(*(lg.network_update(rule, network, x, Y, method=method)[0] for method in ("recorded", "online")))
+
+    def test_shapes_must_fit(self):
+        cell = lg.cells.LeakyRate(**LOWER)
+        with pytest.raises(ValueError, match="hears 2 channels and emits 3; make them equal, or give residual=False"):
+            lg.cells.Block(cell)
+        with pytest.raises(ValueError, match="give both with 3 columns"):
+            lg.cells.Block(cell, np.ones((2, 2)), np.ones((2, 2)))
+        with pytest.raises(ValueError, match="value and gate, or neither"):
+            lg.cells.Block(cell, np.ones((2, 3)))
+        with pytest.raises(ValueError, match="the cell of a block is a dict"):
+            lg.cells.Block({})
+
+
 class TestLosses:
     CLASSES = RNG.integers(0, OUTPUT, size=(BATCH, T))
     MASK = np.array([[1.0, 0.0, 0.5, 1.0], [0.0, 0.0, 0.0, 2.0]])

@@ -1,3 +1,4 @@
+from .block import Block as Block
 from .gated import GRU as GRU
 from .gated import LSTM as LSTM
 from .rates import LeakyPotential as LeakyPotential

@@ -17,6 +17,7 @@ from typing import Any
 
 import equinox as eqx
 
+from localgrad.cells.block import Block, Layer
 from localgrad.cells.cell import Cell
 from localgrad.checks import in_our_arithmetic
 from localgrad.models.linear import as_float_array
@@ -51,7 +52,8 @@ class Readout(eqx.Module):
 class Network(eqx.Module):
     r"""Layers of recurrent cells with a readout; the same class holds an update of each of its arrays.
 
-    **Arguments:** `layers`: a cell of `lg.cells` or of one's own (`lg.Cell`), or a list of them, the first hears the
+    **Arguments:** `layers`: a cell of `lg.cells` or of one's own (`lg.Cell`), a
+        `lg.cells.Block` around one, or a list of them; the first hears the
     input; `readout`: a `lg.Readout` of the last one; `feedback`: `None`, where credit goes down through the weights,
     or one fixed matrix for each layer but the last, shape `"output hidden"`, by which it hears the output error.
 
@@ -64,13 +66,13 @@ class Network(eqx.Module):
     (1, 1, 1)
     """
 
-    layers: tuple[Cell, ...]
+    layers: tuple[Layer, ...]
     readout: Readout
     feedback: tuple[Any, ...] | None
 
     @in_our_arithmetic
     def __init__(self, layers: Any, readout: Any, feedback: Any = None):
-        self.layers = (layers,) if isinstance(layers, Cell) else _as_tuple(layers)
+        self.layers = (layers,) if isinstance(layers, Cell | Block) else _as_tuple(layers)
         self.readout = readout
         _check_layers(self.layers, readout)
         self.feedback = None if feedback is None else _checked_feedback(feedback, self.layers, len(readout.A))
@@ -89,7 +91,7 @@ def _as_tuple(layers: Any) -> tuple[Any, ...]:
 
 def _check_layers(layers: tuple[Any, ...], readout: Any) -> None:
     for layer in layers:
-        if not isinstance(layer, Cell):
+        if not isinstance(layer, Cell | Block):
             raise ValueError(f"a layer is a {type(layer).__name__}; give a cell of lg.cells or a subclass of lg.Cell")
     if not isinstance(readout, Readout):
         raise ValueError(f"the readout is a {type(readout).__name__}; give lg.Readout(A)")
@@ -105,7 +107,7 @@ def _check_layers(layers: tuple[Any, ...], readout: Any) -> None:
         )
 
 
-def _checked_feedback(feedback: Any, layers: tuple[Cell, ...], output: int) -> tuple[Any, ...]:
+def _checked_feedback(feedback: Any, layers: tuple[Layer, ...], output: int) -> tuple[Any, ...]:
     if not isinstance(feedback, list | tuple) or len(feedback) != len(layers) - 1:
         raise ValueError(
             f"feedback of the network must be a list of {len(layers) - 1} matrices, one for each layer but the last"

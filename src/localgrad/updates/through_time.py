@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from localgrad.cells.block import cell_of
 from localgrad.cells.cell import check_local
 from localgrad.cells.stack import Network
 from localgrad.checks import check_choice, check_finite, check_kind, in_our_arithmetic, in_words, warn_if_cut
@@ -97,7 +98,7 @@ def network_update(
     warn_if_cut("an array of the sequences", inputs, targets, mask)
     check_finite("network", network)
     for layer in network.layers:
-        check_local(layer)
+        check_local(cell_of(layer))
     check_rule(rule, network)
     dtype = precision_of(network)
     data = in_precision(dtype, _sequences(network, inputs, targets, loss, mask))
@@ -128,7 +129,7 @@ def _online_form(rule: Rule, carrying: Carrying, network: Network) -> str:
             f"rule {rule.name!r} keeps {rule.lags} lags, which no eligibility trace counts; use method 'recorded', one "
             "lag or all of them"
         )
-    alone = len(network.layers) == 1 and network.layers[0].W is None
+    alone = len(network.layers) == 1 and cell_of(network.layers[0]).W is None
     if carrying.propagator.is_elementwise or (alone and not carrying.propagator.terms):
         return "traces"
     if carrying.propagator.is_jacobian and network.feedback is None:
@@ -142,7 +143,7 @@ def _online_form(rule: Rule, carrying: Carrying, network: Network) -> str:
 def check_rule(rule: Rule, network: Network) -> None:
     """`ValueError` where a rule does not fit a network of cells."""
     Rule(rule.feedback, Propagator()).check_fits(len(network.readout.A), network.layers[-1].width)
-    for layer in network.layers:
+    for layer in map(cell_of, network.layers):
         Rule(Feedback(symmetric=1), rule.propagator).check_fits(1, layer.sizes[0])
         if rule.propagator.terms and layer.states > 1:
             raise ValueError(

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
+from localgrad.cells.block import Layer, cell_of
 from localgrad.cells.cell import Cell, Weights, own_learned
 from localgrad.cells.stack import Network
 from localgrad.updates.through_time_steps import (
@@ -28,14 +29,16 @@ from localgrad.updates.through_time_steps import (
     Step,
     at_rest,
     block,
+    credit_below,
     derivatives,
     drive_credit,
     error_of,
-    heard_of,
     layer_update,
     network_of_updates,
     network_step,
     state_credit,
+    through_block,
+    with_cell,
 )
 
 
@@ -70,18 +73,19 @@ def trace_update(network: Network, carrying: Carrying, data: Sequences, loss: st
         steps, output = network_step(network, learner.states, x)
         error, value = error_of(output, target, weight, loss)
         error, late = _arrived(learner.late, error)
-        at = [derivatives(cell, s) for cell, s in zip(network.layers, steps, strict=True)]
-        traces = [_traced(*given, carrying) for given in zip(network.layers, learner.traces, steps, at, strict=True)]
-        credits = _credits(network, error, error @ F, at)
+        cells = [cell_of(layer) for layer in network.layers]
+        at = [derivatives(cell, s) for cell, s in zip(cells, steps, strict=True)]
+        traces = [_traced(*given, carrying) for given in zip(cells, learner.traces, steps, at, strict=True)]
+        credits = _credits(network, error, error @ F, steps, at)
         sums = [_credited(*given) for given in zip(learner.sums, credits, traces, strict=True)]
         states = tuple(s.after for s in steps)
-        readout = learner.readout + error.mT @ heard_of(network.layers[-1], states[-1])
+        readout = learner.readout + error.mT @ steps[-1].output
         bias, total = learner.bias + error.sum(0), learner.loss + value
         return _Learner(states, traces, late, sums, readout, bias, total), None
 
     first = _untaught(network, data, carrying.delay)
     learner, _ = jax.lax.scan(step, first, (data.inputs, data.targets, data.weights))
-    layers = [_as_update(cell, total) for cell, total in zip(network.layers, learner.sums, strict=True)]
+    layers = [_as_update(layer, *sums) for layer, sums in zip(network.layers, learner.sums, strict=True)]
     return network_of_updates(network, layers, learner.readout, learner.bias), learner.loss
 
 
@@ -107,45 +111,58 @@ def _traced(cell: Cell, traces: _Traces, step: Step, at: Local, carrying: Carryi
     return _Traces(weights + kept, at.own + jnp.einsum("bijn,bjpn->bipn", blocks, traces.own))
 
 
-def _credits(network: Network, error: Array, top: Array, at: list[Local]) -> list[Array]:
-    """The credit of every layer's states at this moment, from the last layer down."""
-    found = [state_credit(top, at[-1])]
-    for i in reversed(range(1, len(at))):
-        if network.feedback is None:
-            below = jnp.einsum("bkn,kni->bi", drive_credit(found[0], at[i]), network.layers[i].weights().B)
-        else:
-            below = error @ network.feedback[i - 1]
-        found.insert(0, state_credit(below, at[i - 1]))
+def _credits(
+    network: Network, error: Array, top: Array, steps: tuple[Step, ...], at: list[Local]
+) -> list[tuple[Array, Layer]]:
+    """The credit of every layer's states at this moment, from the last layer down, with its block's own update."""
+    found: list[tuple[Array, Layer]] = []
+    credit = top
+    for i in reversed(range(len(at))):
+        block_update, emitted, around = through_block(network.layers[i], steps[i], credit)
+        states = state_credit(emitted, at[i])
+        found.insert(0, (states, block_update))
+        if i and network.feedback is None:
+            credit = credit_below(network.layers[i], steps[i], drive_credit(states, at[i]), around)
+        elif i and network.feedback is not None:
+            credit = error @ network.feedback[i - 1]
     return found
 
 
-def _credited(sums: _Traces, credit: Array, traces: _Traces) -> _Traces:
-    weights = jnp.einsum("bin,biknq->knq", credit, traces.weights)
-    return _Traces(sums.weights + weights, sums.own + jnp.einsum("bin,bipn->pn", credit, traces.own))
+def _credited(sums: tuple[_Traces, Layer], credit: tuple[Array, Layer], traces: _Traces) -> tuple[_Traces, Layer]:
+    states, block_update = credit
+    weights = jnp.einsum("bin,biknq->knq", states, traces.weights)
+    own = jnp.einsum("bin,bipn->pn", states, traces.own)
+    moved = _Traces(sums[0].weights + weights, sums[0].own + own)
+    return moved, jax.tree.map(jnp.add, sums[1], block_update)
 
 
 def _untaught(network: Network, data: Sequences, delay: int) -> _Learner:
     batch, dtype = data.inputs.shape[1], data.inputs.dtype
     traces, sums = [], []
-    for cell in network.layers:
+    for layer in network.layers:
+        cell = cell_of(layer)
         hidden, inputs = cell.sizes
         weights = (len(cell.weights().B), hidden, inputs + 1 + (0 if cell.W is None else hidden))
         own = (len(own_learned(cell)), hidden)
         traces.append(_Traces(*(jnp.zeros((batch, cell.states, *shape), dtype) for shape in (weights, own))))
-        sums.append(_Traces(*(jnp.zeros(shape, dtype) for shape in (weights, own))))
+        sums.append(
+            (_Traces(*(jnp.zeros(shape, dtype) for shape in (weights, own))), jax.tree.map(jnp.zeros_like, layer))
+        )
     A = network.readout.A
     late = jnp.zeros((delay, batch, len(A)), dtype)
     zero = jnp.zeros((), dtype)
     return _Learner(at_rest(network, batch, dtype), traces, late, sums, jnp.zeros_like(A), zero * A[:, 0], zero)
 
 
-def _as_update(cell: Cell, sums: _Traces) -> Cell:
+def _as_update(layer: Layer, sums: _Traces, around_cell: Layer) -> Layer:
+    cell = cell_of(layer)
     hidden, inputs = cell.sizes
     first = 0 if cell.W is None else hidden
     W, B, bias = jnp.split(sums.weights, [first, first + inputs], axis=-1)
     found = Weights(None if cell.W is None else W, B, None if cell.bias is None else bias[..., 0])
     given = cell.weights()
-    return layer_update(cell, Weights(found.W, found.B, None if given.bias is None else found.bias), sums.own)
+    found = Weights(found.W, found.B, None if given.bias is None else found.bias)
+    return with_cell(around_cell, layer_update(cell, found, sums.own))
 
 
 # --- by all sensitivities --------------------------------------------------------------------------------------------
@@ -153,13 +170,13 @@ def _as_update(cell: Cell, sums: _Traces) -> Cell:
 
 def sensitivity_update(network: Network, carrying: Carrying, data: Sequences, loss: str) -> tuple[Network, Array]:
     """The update and the loss, by the derivatives of all states by all weights."""
-    F, last = carrying.feedback(network.readout.A), network.layers[-1]
+    F = carrying.feedback(network.readout.A)
     numbers, rebuilt = ravel_pytree(network.layers)
 
     def move(states: Any, numbers: Array, x: Array) -> tuple[Any, Any]:
         steps, output = network_step(eqx.tree_at(lambda n: n.layers, network, rebuilt(numbers)), states, x)
         after = tuple(s.after for s in steps)
-        return after, (heard_of(last, after[-1]), output)
+        return after, (steps[-1].output, output)
 
     def sensed(states: Any, tangents: Any, x: Array) -> Any:
         def along(tangent: Any, direction: Array) -> Any:
@@ -182,12 +199,13 @@ def sensitivity_update(network: Network, carrying: Carrying, data: Sequences, lo
     traces = jax.tree.map(lambda s: jnp.zeros((len(numbers), *s.shape), s.dtype), first.states)
     first = first._replace(traces=traces, sums=jnp.zeros_like(numbers))
     learner, _ = jax.lax.scan(step, first, (data.inputs, data.targets, data.weights))
-    layers = [_only_learned(cell) for cell in rebuilt(learner.sums)]
+    layers = [_only_learned(layer) for layer in rebuilt(learner.sums)]
     return network_of_updates(network, layers, learner.readout, learner.bias), learner.loss
 
 
-def _only_learned(cell: Cell) -> Cell:
+def _only_learned(layer: Layer) -> Layer:
     """The derivatives of what learns, and 0 for all else."""
+    cell = cell_of(layer)
     paths, structure = jax.tree.flatten_with_path(cell)
     kept = [x if jax.tree_util.keystr(path).lstrip(".") in cell.learns else jnp.zeros_like(x) for path, x in paths]
-    return jax.tree.unflatten(structure, kept)
+    return with_cell(layer, jax.tree.unflatten(structure, kept))

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from localgrad.cells.cell import Cell, Weights
+from localgrad.cells.block import Layer, cell_of
+from localgrad.cells.cell import Weights
 from localgrad.cells.stack import Network
 from localgrad.updates.through_time_steps import (
     Carrying,
@@ -25,15 +26,17 @@ from localgrad.updates.through_time_steps import (
     Step,
     at_rest,
     block,
+    credit_below,
     derivatives,
     drive_credit,
     error_of,
-    heard_of,
     layer_update,
     mixing,
     network_of_updates,
     network_step,
     state_credit,
+    through_block,
+    with_cell,
 )
 
 
@@ -43,14 +46,13 @@ def recorded_update(network: Network, carrying: Carrying, data: Sequences, loss:
     errors, value = error_of(outputs, data.targets, data.weights, loss)
     errors = arriving(errors, carrying.delay)
     credit = errors @ carrying.feedback(network.readout.A)
-    layers: list[Cell] = []
+    layers: list[Layer] = []
     for i in reversed(range(len(steps))):
         update, below = _layer(network.layers[i], carrying, steps[i], credit)
         layers.insert(0, update)
         if i:
             credit = below if network.feedback is None else errors @ network.feedback[i - 1]
-    last = jax.vmap(lambda s: heard_of(network.layers[-1], s))(steps[-1].after)
-    readout = jnp.einsum("tbo,tbh->oh", errors, last)
+    readout = jnp.einsum("tbo,tbh->oh", errors, steps[-1].output)
     return network_of_updates(network, layers, readout, errors.sum((0, 1))), value
 
 
@@ -70,10 +72,12 @@ def _record(network: Network, inputs: Array) -> tuple[tuple[Step, ...], Array]:
     return jax.lax.scan(step, at_rest(network, inputs.shape[1], inputs.dtype), inputs)[1]
 
 
-def _layer(cell: Cell, carrying: Carrying, step: Step, credit: Array) -> tuple[Cell, Array]:
+def _layer(layer: Layer, carrying: Carrying, step: Step, credit: Array) -> tuple[Layer, Array]:
     """The update of a layer, and the credit of what it heard from below."""
+    cell = cell_of(layer)
+    around_cell, emitted, around = through_block(layer, step, credit)
     at, weights = derivatives(cell, step), cell.weights()
-    now = state_credit(credit, at)
+    now = state_credit(emitted, at)
     total = _carried_back(carrying, weights, now, at)
     post = drive_credit(total, at)
     W = None if weights.W is None else jnp.einsum("tbkn,tbm->knm", post, step.heard)
@@ -82,7 +86,7 @@ def _layer(cell: Cell, carrying: Carrying, step: Step, credit: Array) -> tuple[C
     )
     own = jnp.einsum("tbin,tbipn->pn", total, at.own)
     sent = drive_credit(now, at) if carrying.propagator.is_elementwise else post
-    return layer_update(cell, found, own), jnp.einsum("tbkn,kni->tbi", sent, weights.B)
+    return with_cell(around_cell, layer_update(cell, found, own)), credit_below(layer, step, sent, around)
 
 
 def _carried_back(carrying: Carrying, weights: Weights, now: Array, at: Local) -> Array:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from localgrad.cells.block import Layer, cell_of, entering, leaving
 from localgrad.cells.cell import Cell, Weights, emission, moved, own_learned
 from localgrad.cells.stack import Network
 from localgrad.rules.parts import Feedback, Propagator
@@ -48,7 +49,9 @@ class Step(NamedTuple):
     drive: Array  # u_t, "... drives hidden"
     after: Array  # s_t
     heard: Array  # z_{t−1}, "... width"
-    inputs: Array  # what came from below, "... input"
+    inputs: Array  # what the cell heard of the input, "... input"
+    below: Array  # what came from below, "... input"
+    output: Array  # what the layer emits
 
 
 class Local(NamedTuple):
@@ -63,7 +66,7 @@ class Local(NamedTuple):
 
 def at_rest(network: Network, batch: int, dtype: Any) -> tuple[Array, ...]:
     """The states of all layers at the start."""
-    return tuple(jnp.zeros((batch, cell.states, cell.sizes[0]), dtype) for cell in network.layers)
+    return tuple(jnp.zeros((batch, cell_of(layer).states, layer.sizes[0]), dtype) for layer in network.layers)
 
 
 def heard_of(cell: Cell, states: Array) -> Array:
@@ -71,19 +74,29 @@ def heard_of(cell: Cell, states: Array) -> Array:
     return jax.vmap(lambda s: emission(cell, s).ravel())(states)
 
 
+def heard_after(cell: Cell, step: Step) -> Array:
+    """What a cell emits after steps with any leading axes."""
+    one = lambda s: emission(cell, s).ravel()  # noqa: E731
+    for _ in range(step.after.ndim - 2):
+        one = jax.vmap(one)
+    return one(step.after)
+
+
 def network_step(network: Network, states: tuple[Array, ...], x: Array) -> tuple[tuple[Step, ...], Array]:
     """What every layer does, and the output."""
     steps = []
-    for cell, before in zip(network.layers, states, strict=True):
+    for layer, before in zip(network.layers, states, strict=True):
+        cell, inputs = cell_of(layer), entering(layer, x)
         weights, heard = cell.weights(), heard_of(cell, before)
-        drive = jnp.einsum("khi,bi->bkh", weights.B, x)
+        drive = jnp.einsum("khi,bi->bkh", weights.B, inputs)
         if weights.W is not None:
             drive = drive + jnp.einsum("khj,bj->bkh", weights.W, heard)
         if weights.bias is not None:
             drive = drive + weights.bias
         after = jax.vmap(lambda s, u, cell=cell: moved(cell, s, u))(before, drive)
-        steps.append(Step(before, drive, after, heard, x))
-        x = heard_of(cell, after)
+        output = leaving(layer, heard_of(cell, after), x)
+        steps.append(Step(before, drive, after, heard, inputs, x, output))
+        x = output
     output = x @ network.readout.A.mT
     return tuple(steps), output if network.readout.bias is None else output + network.readout.bias
 
@@ -187,6 +200,18 @@ def _by_jacobian(function: Any, weights: Weights, at: Local) -> Array:
     return once(at.state, at.drive, at.emitted_before)
 
 
+def through_block(layer: Layer, step: Step, credit: Array) -> tuple[Layer, Array, Array]:
+    """Of the credit of what a layer emits: its block's own update, and the credit of its cell's emission and input."""
+    emitted = heard_after(cell_of(layer), step)
+    return jax.vjp(leaving, layer, emitted, step.below)[1](credit)
+
+
+def credit_below(layer: Layer, step: Step, drive: Array, around: Array) -> Array:
+    """The credit of what came from below: through the drives of the cell, and around it."""
+    inputs = jnp.einsum("...kn,kni->...i", drive, cell_of(layer).weights().B)
+    return around + jax.vjp(lambda x: entering(layer, x), step.below)[1](inputs)[0]
+
+
 # --- updates ---------------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +226,12 @@ def layer_update(cell: Cell, weights: Weights, own: Array) -> Cell:
     return jax.tree.unflatten(structure, learned)
 
 
-def network_of_updates(network: Network, layers: list[Cell], readout: Array, bias: Array) -> Network:
+def with_cell(layer: Layer, cell: Cell) -> Layer:
+    """The layer with another cell, or the cell itself."""
+    return cell if isinstance(layer, Cell) else eqx.tree_at(lambda x: x.cell, layer, cell)
+
+
+def network_of_updates(network: Network, layers: list[Layer], readout: Array, bias: Array) -> Network:
     """The updates of all parts as a network; a fixed feedback has none, and 0 in its place."""
     zeros = jax.tree.map(jnp.zeros_like, network)
     moved_bias = None if network.readout.bias is None else bias
