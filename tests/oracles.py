@@ -53,8 +53,13 @@ def brute_force_update(
     if loss == "sequence":
         steps = [brute_force_update(F, M, lags, student, teacher, t) for t in range(1, horizon + 1)]
         return tuple(np.mean(parts, axis=0) for parts in zip(*steps, strict=True))
+    return update_of_errors(F, M, lags, student, markov_errors(student, teacher, horizon))
+
+
+def update_of_errors(F: np.ndarray, M: np.ndarray, lags: int | None, student: Network, E: list[np.ndarray]) -> Network:
+    """What a rule makes of any errors, one a lag."""
     A, W, B = student
-    E = markov_errors(student, teacher, horizon)
+    horizon = len(E)
     tau = horizon if lags is None else lags
     dA, dW, dB = np.zeros_like(A), np.zeros_like(W), np.zeros_like(B)
     states = [matrix_power(W, i) @ B for i in range(horizon)]
@@ -66,6 +71,23 @@ def brute_force_update(
         C = sum(E[i + j + 1] @ states[i].T for i in range(horizon - 1 - j))
         dW += matrix_power(M, j).T @ F.T @ C
     return dA, dW, dB
+
+
+def brute_force_kernel(F: np.ndarray, M: np.ndarray, lags: int | None, student: Network, horizon: int) -> np.ndarray:
+    """`K = G H` (theory, section 13), entry by entry: each weight's move of the errors, each error's move of it."""
+    A, W, B = student
+    powers = [matrix_power(W, k) for k in range(horizon)]
+    units = [[np.zeros_like(x) for x in student] for _ in range(sum(x.size for x in student))]
+    for place, (which, index) in enumerate((i, at) for i, x in enumerate(student) for at in np.ndindex(x.shape)):
+        units[place][which][index] = 1
+    G = [
+        [dA @ P @ B + sum((A @ powers[i] @ dW @ powers[k - 1 - i] @ B for i in range(k)), A @ P @ dB)
+         for k, P in enumerate(powers)]
+        for dA, dW, dB in units
+    ]  # fmt: skip
+    impulses = np.eye(horizon * len(A) * B.shape[1]).reshape(-1, horizon, len(A), B.shape[1])
+    H = [np.concatenate([x.ravel() for x in update_of_errors(F, M, lags, student, list(e))]) for e in impulses]
+    return np.reshape(G, (len(units), -1)).T @ np.stack(H, axis=1)
 
 
 def sampled_updates(

@@ -120,6 +120,7 @@ def calls(folder):
         "effective_modes": ((NETWORK, TEACHER, MATRIX), {}),
         "singular_spectrum": ((NETWORK, TEACHER), {"feedback": MATRIX, "tolerance": 1e-3}),
         "compare_updates": (([lg.BPTT(), lg.EProp()], NETWORK, TEACHER), {"horizon": 3, "loss": "final"}),
+        "kernel": ((lg.EProp(), NETWORK, TEACHER), {"horizon": 3, "loss": "final"}),
         # modes
         "mode_update": ((RFLO, MODE, OPTIMUM), poles),
         "mode_loss": ((MODE, OPTIMUM), {}),
@@ -164,6 +165,7 @@ RESULTS = {
     "Boundary",
     "Cell",
     "Ensemble",
+    "Kernel",
     "LearningCurve",
     "Outcome",
     "SlowestPoint",

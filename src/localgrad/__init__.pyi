@@ -6,6 +6,8 @@ from .cells.stack import Readout as Readout
 from .diagnostics.alignment import alignment as alignment
 from .diagnostics.alignment import effective_modes as effective_modes
 from .diagnostics.comparison import compare_updates as compare_updates
+from .diagnostics.kernel import Kernel as Kernel
+from .diagnostics.kernel import kernel as kernel
 from .diagnostics.rank import singular_spectrum as singular_spectrum
 from .learning.curve import LearningCurve as LearningCurve
 from .learning.flow import learn as learn

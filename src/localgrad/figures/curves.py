@@ -65,3 +65,24 @@ def plot_ensemble(ensemble: Any) -> Figure:
             right.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         figure.suptitle("; ".join(rule.describe() for rule in ensemble.rules[:2]))
     return figure
+
+
+def plot_kernel(kernel: Any) -> Figure:
+    """Eigenvalues of a kernel's symmetric part, those below 0 in another colour; and the kernel's in the plane."""
+    with style():
+        figure, (left, right) = new_figure(columns=2)
+        values = kernel.symmetric_eigenvalues
+        rising, place = len(kernel.rates), np.arange(1, len(values) + 1)
+        left.plot(place[:rising], values[:rising], "o", color=PALETTE[1], label="the loss rises")
+        left.plot(place[rising:], values[rising:], "o", color=PALETTE[0], label="the loss falls, or rests")
+        zero_line(left)
+        left.set(xlabel="direction of error", ylabel="eigenvalue of the symmetric part")
+        left.legend(loc="best")
+        right.plot(kernel.eigenvalues.real, kernel.eigenvalues.imag, "o", color=BLACK, markersize=4)
+        zero_line(right)
+        right.axvline(0, color=GREY, linewidth=0.8)
+        # Rounding is not shown as turning.
+        reach = max(1.1 * np.abs(kernel.eigenvalues.imag).max(), 0.05 * np.abs(kernel.eigenvalues).max(), 1e-300)
+        right.set(xlabel="real part of an eigenvalue of K", ylabel="imaginary part", ylim=(-reach, reach))
+        figure.suptitle(f"{kernel.rule.describe()}: curl {kernel.curl:.3g}")
+    return figure

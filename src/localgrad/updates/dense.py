@@ -26,7 +26,7 @@ from localgrad.updates.stein import margin
 
 def dense_update(rule: Rule, student: Any, task: Any, horizon: Horizon, method: Any = "auto") -> Any:
     """As `expected_update`."""
-    own, form = _on_network(rule, student)
+    own, form = on_network(rule, student)
     try:
         return form.pull_back(exact_update(own, form.network, task, horizon, method))
     except ValueError:
@@ -46,7 +46,7 @@ def dense_loss(student: Any, task: Any, horizon: Horizon) -> Array:
 
 def check_dense_update(rule: Rule, student: Any, task: Any, horizon: Horizon) -> None:
     """Raise the `ValueError` that `expected_update` would, without computing the update (short of an overflow)."""
-    own, form = _on_network(rule, student)
+    own, form = on_network(rule, student)
     try:
         check_update(own, form.network, task, horizon)
     except ValueError:
@@ -56,7 +56,7 @@ def check_dense_update(rule: Rule, student: Any, task: Any, horizon: Horizon) ->
 
 def dense_reach(rule: Rule, student: Any, task: Any, task_radius: Array) -> Array:
     """The reach, in compiled programs."""
-    own, form = _on_network(rule, student)
+    own, form = on_network(rule, student)
     return estimated_reach(own, form.network, as_task(task), task_radius)
 
 
@@ -67,7 +67,7 @@ def check_dense_problem(student: Any, task: Any) -> None:
 
 def sampled_dense_update(rule: Rule, student: Any, task: Any, noise: Noise, loss: str, method: str) -> Sampled:
     """The update of a batch, and its loss, by a method of `sampled.py`."""
-    own, form = _on_network(rule, student)
+    own, form = on_network(rule, student)
     update, value = METHODS[method](own, form.network, as_task(task), noise, loss)
     return form.pull_back(update), value
 
@@ -78,7 +78,7 @@ def check_sampled_dense(rule: Rule, task: Any, horizon: int, method: str) -> Non
         check_online(rule, as_task(task), horizon + rule.delay)
 
 
-def _on_network(rule: Any, student: Any) -> tuple[Any, LinearForm]:
+def on_network(rule: Any, student: Any) -> tuple[Any, LinearForm]:
     """The rule as it acts on the network that a student is, and that network."""
     form = linear_form(student)
     if form.internal is None or not isinstance(rule, Rule):
