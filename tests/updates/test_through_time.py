@@ -114,6 +114,20 @@ class TestRules:
             with pytest.raises(ValueError, match="use method 'recorded'"):
                 lg.network_update(rule, at.network, X, Y, method="online")
 
+    @pytest.mark.parametrize(("propagator", "parts"), [("internal", {"internal": 1.0}), ("full", {"full": 1.0})])
+    @pytest.mark.parametrize("delay", [2, T + 1])
+    def test_late_errors_meet_the_traces_of_their_arrival(self, propagator, parts, delay):
+        """Both ways online, and backwards; what would arrive after the last step is lost."""
+        at = case("LeakyRate")
+        rule = lg.Rule("symmetric", propagator, delay=delay)
+        expected = at.expected(at.A, delay=delay, **parts)
+        for method in ("recorded", "online"):
+            found, _ = lg.network_update(rule, at.network, X, Y, method=method)
+            if delay < T:
+                assert_updates(found, expected)
+            else:
+                assert not np.any(found.layers[0].W)
+
     def test_terms_of_ones_own_act_on_the_jacobian(self):
         at = case("LeakyRate")
         mask = np.eye(N)

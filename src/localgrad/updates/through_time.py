@@ -119,7 +119,7 @@ def _computed(network: Network, carrying: Carrying, data: Sequences, loss: str, 
 def _carrying(rule: Rule, steps: int) -> Carrying:
     lags = None if rule.lags is None or rule.lags >= steps else rule.lags
     propagator = Propagator() if lags == 1 else rule.propagator
-    return Carrying(rule.feedback, propagator, lags, getattr(rule, "delay", 0))
+    return Carrying(rule.feedback, propagator, lags, rule.delay)
 
 
 def _online_form(rule: Rule, carrying: Carrying, network: Network) -> str:
