@@ -207,6 +207,15 @@ class TestLosses:
             lg.network_update(given.pop("rule"), stack(), given.pop("inputs"), given.pop("targets"), **given)
 
 
+def test_sensitivities_beyond_the_memory_are_refused():
+    n = 1000
+    network = lg.Network(lg.cells.Linear(np.zeros((n, n)), np.zeros((n, 1)), None), lg.Readout(np.zeros((1, n))))
+    with pytest.raises(
+        ValueError, match=r"the traces of all weights take .* use method 'recorded', or a smaller network"
+    ):
+        lg.network_update(lg.BPTT(), network, np.zeros((1, 2, 1)), np.zeros((1, 2, 1)), method="online")
+
+
 class TestCells:
     def test_a_cell_that_mixes_units_is_refused(self):
         class Normalised(lg.Cell):

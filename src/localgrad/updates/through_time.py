@@ -29,7 +29,15 @@ import numpy as np
 from localgrad.cells.block import cell_of
 from localgrad.cells.cell import check_local
 from localgrad.cells.stack import Network
-from localgrad.checks import check_choice, check_finite, check_kind, in_our_arithmetic, in_words, warn_if_cut
+from localgrad.checks import (
+    check_choice,
+    check_finite,
+    check_kind,
+    check_memory,
+    in_our_arithmetic,
+    in_words,
+    warn_if_cut,
+)
 from localgrad.models.arrays import in_precision, precision_of
 from localgrad.models.linear import as_float_array
 from localgrad.rules.compiled import with_arrays
@@ -106,6 +114,7 @@ def network_update(
     chosen = "recorded" if method == "auto" else method
     how = _online_form(rule, carrying, network) if chosen == "online" else "recorded"
     given = in_precision(dtype, network), in_precision(dtype, with_arrays(carrying)), data
+    _check_memory(network, data, how)
     update, value = _computed(*given, loss, how)
     return update, UpdateInfo(value, chosen)
 
@@ -114,6 +123,25 @@ def network_update(
 def _computed(network: Network, carrying: Carrying, data: Sequences, loss: str, how: str) -> tuple[Network, Any]:
     ways = {"recorded": recorded_update, "traces": trace_update, "sensitivities": sensitivity_update}
     return ways[how](network, carrying, data, loss)
+
+
+def _check_memory(network: Network, data: Sequences, how: str) -> None:
+    """`ValueError` where what is kept of a way takes more memory than there is."""
+    steps, batch, _ = data.inputs.shape
+    cells = [cell_of(layer) for layer in network.layers]
+    states = sum(cell.states * cell.sizes[0] for cell in cells)
+    size = data.inputs.dtype.itemsize
+    if how == "recorded":
+        kept = (
+            steps * batch * sum(cell.states * (cell.states + len(cell.weights().B)) * cell.sizes[0] for cell in cells)
+        )
+        check_memory("the derivatives of all steps", kept * size, "give shorter sequences or a smaller batch")
+        return
+    weights = sum(x.size for x in jax.tree.leaves(network.layers))
+    kept = batch * max(cell.states for cell in cells) * weights
+    if how == "sensitivities":
+        kept = weights * (weights + batch * states)
+    check_memory("the traces of all weights", kept * size, "use method 'recorded', or a smaller network or batch")
 
 
 def _carrying(rule: Rule, steps: int) -> Carrying:
