@@ -28,7 +28,7 @@ RULES = {
     "rflo, numbers": lg.RFLO(feedback=A_HAT, decay=W_HAT),
     "blend": BLEND,
 }
-STALLING = ["bptt", "tbptt", "eprop", "tbptt, 6 lags", "rflo, symmetric"]  # those whose feedback vanishes with a
+STALLING = [name for name, rule in RULES.items() if rule.feedback.is_symmetric]  # their feedback vanishes with a
 VALUES = {FEEDBACK: A_HAT, DECAY: W_HAT, ALPHA: 0.3, BETA: 0.6}
 
 
