@@ -152,7 +152,7 @@ def kernel(
     >>> import localgrad as lg
     >>> start, teacher = lg.Mode(1.0, 1.0, 0.6), lg.Mode(1.0, 1.0, 0.8)
     >>> [len(kernel(rule, start, teacher).rates) for rule in (lg.BPTT(), lg.RFLO(-1.0, 0.5))]
-    [0, 2]
+    [0, 1]
     """
     over = Horizon.of(horizon, loss)
     check_kind("rule", rule, Rule)
