@@ -33,6 +33,7 @@ NOT_FINITE = {
     "double-limit": {"deviation", "growth"},
     "feedback-dimension": {"loss"},
     "fixed-points": {"roots"},
+    "kernels": {"peak"},
     "rank": {"variant_numbers"},
 }
 

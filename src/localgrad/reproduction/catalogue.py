@@ -21,6 +21,7 @@ _MODULES = {
     "detours": "theory.detours",
     "basins": "theory.basins",
     "detours-at-scale": "theory.detours_at_scale.experiment",
+    "kernels": "theory.kernels",
     "rule-cube": "theory.rule_cube",
     "delay": "theory.delay.experiment",
     "bounded-poles": "theory.bounded_poles.experiment",
