@@ -28,7 +28,8 @@ def rule_of_blocks(rule: Rule, student: DiagonalSSM) -> Rule:
     else:
         m = jnp.asarray(propagator.on_diagonal(student.poles), student.poles.dtype)
         carried = FixedMatrix(block_matrix(jnp.broadcast_to(m, student.poles.shape)))
-    return Rule(feedback, carried, rule.lags, through_plant=rule.through_plant, name=rule.name, key=rule.key)
+    own = {"through_plant": rule.through_plant, "delay": rule.delay, "name": rule.name, "key": rule.key}
+    return Rule(feedback, carried, rule.lags, **own)  # type: ignore[arg-type]
 
 
 def is_own(rule: Rule) -> bool:
