@@ -1,4 +1,4 @@
-"""What is asked of every task of sequences: shapes, determinism by key, compilation, masks, and what a network learns from."""
+"""What is asked of every task of sequences: shapes, determinism by key, compilation, masks."""
 
 import jax
 import jax.numpy as jnp

@@ -5,6 +5,6 @@ from .builders import oscillator as oscillator
 from .builders import white_noise_teacher as white_noise_teacher
 from .plants import closed_loop as closed_loop
 from .plants import point_mass as point_mass
-from .task_files import load_task as load_task
 from .sequences import Batch as Batch
 from .sequences import SequenceTask as SequenceTask
+from .task_files import load_task as load_task

@@ -1,8 +1,9 @@
 r"""What a task of sequences is: batches of inputs, targets, and weights of the steps, drawn from a key.
 
-    (x_t, y*_t, m_t),  t = 1 … T;   loss = mean over the batch of Σ_t m_t ℓ_t / Σ_t m_t,   ℓ = ½ ‖y − y*‖² or cross-entropy
+    (x_t, y*_t, m_t), t = 1 … T;   loss = mean over the batch of Σ_t m_t ℓ_t / Σ_t m_t,
+    ℓ = ½ ‖y − y*‖² or the cross-entropy of softmax(y)
 
-The loss is that of `lg.network_update`, which takes a batch as it is. A task of one's own is a subclass with one method:
+as in `lg.network_update`, which takes a batch as it is. A task of one's own is a subclass with one method:
 
     class Echo(SequenceTask):
         num_inputs: int = 1
