@@ -19,7 +19,7 @@ from localgrad.sweeps.kinds.modes import ModesKind
 from localgrad.sweeps.provenance import FLAGS, flags_of_workers, versions
 
 DOCUMENT = """
-chunk = 2500
+chunk = 1000
 kind = "modes"
 [run]
 a = {normal = [0.0, 1.0]}
@@ -88,44 +88,55 @@ def descendants(pid):
     return found
 
 
+def computing(session):
+    """The workers of a local pool: its processes that were spawned to compute."""
+    return [pid for pid in descendants(session) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 KILLER = textwrap.dedent(
     """
     import json, os, pathlib, random, signal, sys, time, warnings
     import localgrad as lg
     from localgrad.sweeps.sweep import sweep
     document = json.loads(sys.argv[1])
-    rng, kills, number = random.Random(0), 0, 0
-    warm = pathlib.Path("warm.zarr")
-    while kills < 25 or not finished:
-        out, finished = pathlib.Path(f"{number}.zarr"), False
+    os.fsync = lambda descriptor: None  # as in conftest.py
+    sweep(document, out="warm.zarr", workers=0)  # so that its children, which begin as it is now, compute at once
+    started = time.perf_counter()
+    sweep(document, out="whole.zarr", workers=0)
+    usual, rng = time.perf_counter() - started, random.Random(0)
+    kills = stores = midway = 0
+    while kills < 25:
+        out, finished = pathlib.Path(f"{stores}.zarr"), False
         while not finished:
             child = os.fork()
             if child == 0:
                 warnings.simplefilter("ignore")
                 sweep(document, out=out, workers=0)
                 os._exit(0)
-            time.sleep(rng.uniform(0.0, 0.4) if kills < 25 else 0)
             if kills < 25:
+                time.sleep(rng.uniform(0.0, 0.6 * usual))
                 os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
-            kills += os.WIFSIGNALED(status)
-            assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
             finished = not os.WIFSIGNALED(status)
-        number += 1
-    print(kills, number)
+            assert not finished or os.WEXITSTATUS(status) == 0
+            kills += not finished
+            midway += not finished and 0 < len(list((out / ".localgrad/chunks").glob("*.json"))) < 24
+        stores += 1
+    print(kills, stores, midway)
     """
 )
 
 
+@pytest.mark.slow
 def test_the_main_process_is_killed_at_random_moments(tmp_path):
     """At least 25 times, in the midst of computing, writing, laying out; each time another process goes on."""
-    document = changed(MODES, chunk=1)
-    lg.sweep(document, out=tmp_path / "whole.zarr", workers=0)
+    document = changed(MODES, chunk=3)
     program = start("-c", KILLER, json.dumps(document), cwd=tmp_path)
     output, _ = program.communicate(timeout=300)
     assert program.returncode == 0, output
-    kills, stores = map(int, output.split()[-2:])
+    kills, stores, midway = map(int, output.split()[-3:])
     assert kills >= 25
+    assert midway >= 5  # most moments lie between the first chunk and the last
     for number in range(stores):
         assert data_files(tmp_path / f"{number}.zarr") == data_files(tmp_path / "whole.zarr")
 
@@ -134,12 +145,14 @@ def test_the_main_process_is_killed_at_random_moments(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the processes of a session from /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_a_sweep_on_processes_is_ended_and_goes_on(number, folder, tmp_path):
-    """Its workers end with it, and what they had computed stays."""
+    """First one of its workers is killed, and another one takes its place; then it is ended, and its workers with it."""
     out = tmp_path / "runs.zarr"
     words = ("-m", "localgrad", "sweep", str(folder / "sweep.toml"), "--out", str(out), "--workers", "2")
     program = start(*words, cwd=tmp_path, start_new_session=True)
     wait_for(lambda: len(receipts(out)) > 2 or program.poll() is not None)
-    assert len(descendants(program.pid)) >= 3
+    os.kill(max(computing(program.pid)), signal.SIGKILL)
+    there = len(receipts(out))
+    wait_for(lambda: len(receipts(out)) > there + 4 or program.poll() is not None)
     if number == signal.SIGINT:  # as a terminal sends it, to all
         os.killpg(program.pid, number)
     else:
@@ -150,7 +163,7 @@ def test_a_sweep_on_processes_is_ended_and_goes_on(number, folder, tmp_path):
         assert "the same command goes on" in output
         assert output.count("\n") <= 2, output
     wait_for(lambda: not descendants(program.pid), seconds=20)
-    assert len(receipts(out)) < 48
+    assert len(receipts(out)) < 120
     lg.sweep(folder / "sweep.toml", out=out, workers=0)
     assert data_files(out) == data_files(folder / "whole.zarr")
 
@@ -193,46 +206,19 @@ def test_workers_started_by_hand_one_of_which_is_killed(folder, tmp_path):
             process.communicate()
 
 
-@pytest.mark.slow
-def test_a_worker_of_the_local_pool_is_killed(folder, tmp_path):
-    """Dask starts another one in its place, and the sweep does not notice."""
-    program = textwrap.dedent(
-        f"""
-        import os, pathlib, signal, threading, time
-        import psutil, localgrad as lg
-        out = pathlib.Path("runs.zarr")
-        def kill_one():
-            while len(list((out / ".localgrad/chunks").glob("*.json"))) < 3:
-                time.sleep(0.01)
-            workers = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
-            workers[-1].kill()
-        if __name__ == "__main__":
-            thread = threading.Thread(target=kill_one)
-            thread.start()
-            lg.sweep({str(folder / "sweep.toml")!r}, out=out, workers=2)
-            thread.join()
-        """
-    )
-    (tmp_path / "program.py").write_text(program)
-    process = start("program.py", cwd=tmp_path)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    assert data_files(tmp_path / "runs.zarr") == data_files(folder / "whole.zarr")
-
-
-def test_workers_with_other_versions_are_refused(folder, tmp_path, monkeypatch):
+def test_workers_with_other_versions_are_refused(tmp_path, monkeypatch):
     """Where results hang on XLA's flags, also where only these are others."""
     here = pool.here
     other = {**versions(), FLAGS: "--another=1"}
     monkeypatch.setattr(ModesKind, "uses_xla", True)
     monkeypatch.setattr(pool, "here", lambda jobs: (replace(x, versions=other) for x in here(jobs)))
     with pytest.raises(ValueError, match=r"a worker has other versions than it must have \(XLA_FLAGS "):
-        lg.sweep(folder / "sweep.toml", out=tmp_path / "runs.zarr", workers=0)
+        lg.sweep(MODES, out=tmp_path / "runs.zarr", workers=0)
     assert not receipts(tmp_path / "runs.zarr")
 
 
-def test_a_scheduler_that_does_not_answer(folder, tmp_path, monkeypatch):
+def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
     monkeypatch.setattr("localgrad.sweeps.pool._PATIENCE", 0.5)
     for address in ("tcp://127.0.0.1:9", "nowhere", "tcp://127.0.0.1:notaport"):
         with pytest.raises(ValueError, match=r"the scheduler '.*' cannot be reached"):
-            lg.sweep(folder / "sweep.toml", out=tmp_path / "runs.zarr", scheduler=address)
+            lg.sweep(MODES, out=tmp_path / "runs.zarr", scheduler=address)
