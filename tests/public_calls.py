@@ -14,6 +14,7 @@ MATRIX = [[0.5, -0.3]]
 RFLO = lg.RFLO(0.7, 0.5)
 KEY = jax.random.key(0)
 CELL = lg.cells.LeakyRate([[0.5, 0.1], [0.2, 0.3]], [[1.0], [0.5]], None, leak=0.5)
+OF_CELLS = ("optimizer", "test_task", "test_size", "record_every", "project_on")  # options of `train`
 RFLO_ON_CELLS = lg.RFLO(MATRIX, "internal")
 
 
@@ -106,7 +107,7 @@ def calls(folder):
         "train": (
             (lg.BPTT(), NETWORK, TEACHER),
             {"key": KEY, "num_steps": 2, "target_loss": 0.1, "checkpoint": None, "checkpoint_every": 1,
-             "save_every": 1, "progress": False} | sampled,
+             "save_every": 1, "progress": False} | dict.fromkeys(OF_CELLS) | {"record": ()} | sampled,
         ),
         "Trainer": ((lg.BPTT(), TEACHER), sampled),
         "save": ((curve, folder / "again.npz"), {}),
@@ -167,6 +168,7 @@ RESULTS = {
     "Ensemble",
     "Kernel",
     "LearningCurve",
+    "NetworkRun",
     "Outcome",
     "SlowestPoint",
     "Term",

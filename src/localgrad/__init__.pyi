@@ -13,6 +13,7 @@ from .learning.curve import LearningCurve as LearningCurve
 from .learning.flow import learn as learn
 from .learning.methods import Flow as Flow
 from .learning.methods import Steps as Steps
+from .learning.networks.result import NetworkRun as NetworkRun
 from .learning.result import TrainingRun as TrainingRun
 from .learning.runs import load_run as load_run
 from .learning.runs import save as save

@@ -128,7 +128,6 @@ def wait_for(condition, seconds=60):
 
 
 @posix
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "words"),
     [

@@ -73,7 +73,6 @@ def test_a_finished_run_is_not_repeated(uninterrupted, path, monkeypatch):
     assert_same_run(run(path), uninterrupted)
 
 
-@pytest.mark.slow
 def test_a_batch_with_a_diverged_seed_resumes(path):
     keys = jax.random.split(KEY, 3)
     batch = jax.vmap(lambda key: lg.random_network(OUTPUT, HIDDEN, INPUT, key=key, scale=0.4))(keys)
@@ -92,7 +91,7 @@ def test_checkpoints_come_at_the_stated_interval_and_at_the_end(path, monkeypatc
         steps.append(int(progress["step"]))
         write(path, settings, progress)
 
-    monkeypatch.setattr("localgrad.learning.train.write_checkpoint", spy)
+    monkeypatch.setattr("localgrad.learning.running.write_checkpoint", spy)
     run(path, num_steps=25)
     assert steps == [0, 10, 20, 25]
 

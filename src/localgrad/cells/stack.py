@@ -16,8 +16,9 @@ import itertools
 from typing import Any
 
 import equinox as eqx
+import jax
 
-from localgrad.cells.block import Block, Layer
+from localgrad.cells.block import Block, Layer, cell_of
 from localgrad.cells.cell import Cell
 from localgrad.checks import in_our_arithmetic
 from localgrad.models.linear import as_float_array
@@ -81,6 +82,27 @@ class Network(eqx.Module):
     def sizes(self) -> tuple[int, int, int]:
         """`(output, emitted numbers of the last layer, input)`."""
         return len(self.readout.A), self.layers[-1].width, self.layers[0].sizes[1]
+
+
+def learned_parts(network: Network) -> Any:
+    """The network with `True` in place of every array that learns, and `False` of every other one."""
+    layers = tuple(map(_learned_of_layer, network.layers))
+    none = jax.tree.map(lambda _: False, network)
+    readout = jax.tree.map(lambda _: True, network.readout)
+    return eqx.tree_at(lambda n: (n.layers, n.readout), none, (layers, readout))
+
+
+def _learned_of_layer(layer: Layer) -> Any:
+    cell = cell_of(layer)
+    of_cell = jax.tree.map_with_path(lambda path, _: jax.tree_util.keystr(path).lstrip(".") in cell.learns, cell)
+    if not isinstance(layer, Block):
+        return of_cell
+    return eqx.tree_at(lambda block: block.cell, jax.tree.map(lambda _: True, layer), of_cell)
+
+
+def arrays_of_network(network: Any) -> dict[str, Any]:
+    """The arrays of a network, or of a part of one, by name: `layers[0].W`, `readout.A`."""
+    return {jax.tree_util.keystr(path).lstrip("."): x for path, x in jax.tree.leaves_with_path(network)}
 
 
 def _as_tuple(layers: Any) -> tuple[Any, ...]:

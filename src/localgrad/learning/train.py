@@ -10,72 +10,88 @@ Source: docs/theory.md, section 9 (sampling).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from localgrad.checks import check_count, check_flag, check_path, check_positive, in_our_arithmetic
-from localgrad.files import only_writer
-from localgrad.learning.checkpoints import check_room, restore_checkpoint, write_checkpoint
+from localgrad.cells.stack import Network
+from localgrad.checks import check_count, check_positive, in_our_arithmetic
+from localgrad.learning.networks.train import names_of, train_networks
 from localgrad.learning.result import TrainingRun
+from localgrad.learning.running import check_running, run_to_end
 from localgrad.learning.trainer import Trainer
 from localgrad.learning.training_loop import RunningTraining, losses_of
-from localgrad.models.diagonal import DiagonalSSM
-from localgrad.models.leaky import LeakyRNN
-from localgrad.models.linear import LinearRNN
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
-from localgrad.tasks.linear_task import LinearTask
+from localgrad.tasks.sequences import SequenceTask
 from localgrad.updates.horizon import Loss
 
 
 @in_our_arithmetic
 def train(
     rule: Rule,
-    student: LinearRNN | LeakyRNN | DiagonalSSM,
-    task: LinearRNN | DiagonalSSM | LinearTask,
+    student: Any,
+    task: Any,
     *,
     key: PRNGKeyArray,
-    learning_rate: float,
     num_steps: int,
     batch_size: int,
-    horizon: int,
-    loss: Loss = "final",
-    method: str = "correlation",
-    poles: str = "direct",
+    learning_rate: Any = None,
+    horizon: int | None = None,
+    loss: Loss | None = None,
+    method: str | None = None,
+    poles: str | None = None,
+    optimizer: Any = None,
+    test_task: SequenceTask | None = None,
+    test_size: int | None = None,
+    record: Any = (),
+    record_every: int | None = None,
+    project_on: Any = None,
     target_loss: float | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1000,
     save_every: int | None = None,
     progress: bool = False,
-) -> TrainingRun:
+) -> Any:
     r"""Train a student, or a batch of them, on a task with sampled updates.
 
     **Arguments:**
 
     - `rule`: feedback of shape `"output hidden"`, or `"seeds output hidden"` for one a seed.
-    - `student`: a `LinearRNN`, `LeakyRNN` or `DiagonalSSM`, or a batch of one kind, with one leading axis `"seeds"`.
-        Its precision is the run's. A leak does not learn.
-    - `task`, `learning_rate`, `batch_size`, `horizon`, `loss`, `method`, `poles`: see `Trainer`.
+    - `student`: a `LinearRNN`, `LeakyRNN` or `DiagonalSSM`, or a batch of one kind, with one leading axis `"seeds"`;
+        or an `lg.Network` of cells, a batch of them, or a list of them. Its precision is the run's. A leak of a
+        `LeakyRNN` does not learn; of cells what `learns` says.
+    - `task`: for linear students a `LinearTask` or teacher, see `Trainer`; for cells a `SequenceTask` of `lg.tasks`.
     - `key`: a JAX random key; in a batch it is split, one a seed.
-    - `num_steps`: at least 1.
-    - `target_loss`: exact expected loss, relative to that of a silent student, that counts as converged; positive.
+    - `num_steps`, `batch_size`: at least 1.
+    - `learning_rate`: `η > 0`, dimensionless.
+    - `target_loss`: loss, relative to that of a silent student, that counts as converged; positive. Linear students
+        are judged by the exact expected loss, cells by that on the held-out batch.
     - `checkpoint`: a file written every `checkpoint_every` steps. If it exists, the run goes on from it; a finished run
         can be prolonged by asking for more steps.
     - `save_every`: keep a snapshot every so many steps.
     - `progress`: show a progress bar on standard error, where that is a terminal.
 
-    **Returns:** a `TrainingRun`. A learning rate that blows up is a result, `DIVERGED`.
+    For linear students only: `horizon`, which they need, `loss` (`"final"`), `method` (`"correlation"`), `poles`
+    (`"direct"`): see `Trainer`. For networks of cells only:
+
+    - `method`: `"recorded"` or `"online"`, see `network_update`.
+    - `optimizer`: one of optax, such as `optax.adam(1e-3)`, in place of `learning_rate`.
+    - `test_task`, `test_size`: what the held-out batch is drawn from, by default the task, and how many sequences are
+        in it, by default `batch_size`. All seeds are judged on the same ones.
+    - `record`: names of what is measured along the way (docs/cells.md, "Records").
+    - `record_every`: measure after every so many steps, besides the first and the last.
+    - `project_on`: directions of units, shape `"directions hidden"` or `"seeds directions hidden"`, that the steps of
+        the layer are held to; of several layers a list, `None` for a free one.
+
+    **Returns:** a `TrainingRun`, of cells a `NetworkRun`. A learning rate that blows up is a result, `DIVERGED`.
 
     **Raises:** `ValueError` for values outside their ranges, shapes that do not fit, weights that are not finite, and a
     checkpoint that is damaged, of another version or of other settings (it is left untouched), or of a run that another
-    process is training.
+    process is training; for sequences that are not finite.
 
-    Source: docs/theory.md, section 9 (sampling).
+    Source: docs/theory.md, sections 9 (sampling) and 12.
 
     >>> import jax, localgrad as lg
     >>> student, teacher = lg.LinearRNN([[0.5]], [[0.0]], [[1.0]]), lg.LinearRNN([[1.0]], [[0.0]], [[1.0]])
@@ -84,35 +100,53 @@ def train(
     >>> run.outcome.name
     'CONVERGED'
     """
-    for name, count in (("num_steps", num_steps), ("checkpoint_every", checkpoint_every), ("save_every", save_every)):
-        if count is not None or name != "save_every":
-            check_count(name, count)
+    common: dict[str, Any] = {"key": key, "num_steps": num_steps, "batch_size": batch_size}
+    common |= {"learning_rate": learning_rate, "target_loss": target_loss, "checkpoint": checkpoint}
+    common |= {"checkpoint_every": checkpoint_every, "save_every": save_every, "progress": progress}
+    of_linear = {"horizon": horizon, "loss": loss, "poles": poles}
+    of_cells = {"optimizer": optimizer, "test_task": test_task, "test_size": test_size}
+    of_cells |= {"record_every": record_every, "project_on": project_on}
+    if isinstance(student, Network | list):
+        _check_unused(of_linear, "networks of cells, whose task has its own length and loss")
+        return train_networks(rule, student, task, method=method or "recorded", record=record, **of_cells, **common)
+    _check_unused(
+        of_cells | {"record": names_of(record) or None}, "a LinearRNN, LeakyRNN or DiagonalSSM; give an lg.Network"
+    )
+    of_linear["method"] = method
+    given: dict[str, Any] = {name: value for name, value in of_linear.items() if value is not None}
+    return _train_linear(rule, student, task, **given, **common)
+
+
+def _check_unused(options: dict[str, Any], whom: str) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(f"{', '.join(given)} is no option for {whom}")
+
+
+def _train_linear(
+    rule: Rule,
+    student: Any,
+    task: Any,
+    *,
+    key: PRNGKeyArray,
+    num_steps: int,
+    target_loss: float | None,
+    checkpoint: Any,
+    checkpoint_every: int,
+    save_every: int | None,
+    progress: bool,
+    horizon: int | None = None,
+    **settings: Any,
+) -> TrainingRun:
+    """`train` of linear students."""
+    check_running(checkpoint, progress, checkpoint_every=checkpoint_every, save_every=save_every)
+    check_count("num_steps", num_steps)
     if target_loss is not None:
         check_positive("target_loss", target_loss)
-    if checkpoint is not None:
-        check_path("checkpoint", checkpoint)
-    check_flag("progress", progress)
-    trainer = Trainer(
-        rule, task, learning_rate=learning_rate, batch_size=batch_size, horizon=horizon, loss=loss, method=method,
-        poles=poles,
-    )  # fmt: skip
+    trainer = Trainer(rule, task, horizon=horizon, **settings)  # type: ignore[arg-type]
     run = RunningTraining(trainer, student, key, num_steps, save_every)
-    with ExitStack() as held:
-        if checkpoint is not None:  # two runs that take turns at one file would each lose the other's steps
-            held.enter_context(only_writer(checkpoint, "checkpoint"))
-        stored = None if checkpoint is None else _Checkpoint(Path(checkpoint), run)
-        show = held.enter_context(_progress_bar(progress, run.step, num_steps))
-        while run.step < num_steps:
-            run.advance(_next_multiple(run.step, checkpoint_every if stored else None, save_every, num_steps))
-            if stored and (run.step % checkpoint_every == 0 or run.step == num_steps):
-                stored.write(run)
-            show(run.step)
+    run_to_end(run, checkpoint, checkpoint_every, progress, save_every)
     return _result(run, target_loss)
-
-
-def _next_multiple(step: int, *intervals: int | None) -> int:
-    """The next step that is a multiple of one of the intervals."""
-    return min((step // interval + 1) * interval for interval in intervals if interval)
 
 
 def _result(run: RunningTraining, target_loss: float | None) -> TrainingRun:
@@ -134,39 +168,3 @@ def _result(run: RunningTraining, target_loss: float | None) -> TrainingRun:
         snapshot_steps=np.arange(len(run.snapshots)) * (run.save_every or 0),
         snapshots=run.stacked_snapshots(),
     )
-
-
-class _Checkpoint:
-    """The file that a run is stored in. A first one is written at once, so that a bad place shows early."""
-
-    def __init__(self, path: Path, run: RunningTraining):
-        self.path, self.settings = path, run.settings()
-        check_room(path, _size_at_end(run, self.settings))
-        if path.exists():
-            restore_checkpoint(path, self.settings, run.restore)
-        else:
-            self.write(run)
-
-    def write(self, run: RunningTraining) -> None:
-        write_checkpoint(self.path, self.settings, run.progress())
-
-
-def _size_at_end(run: RunningTraining, settings: dict[str, np.ndarray]) -> int:
-    student = sum(x.nbytes for x in jax.tree.leaves(run.initial))
-    num_snapshots = run.num_steps // run.save_every + 1 if run.save_every else 0
-    return sum(x.nbytes for x in settings.values()) + run.loss.nbytes + (num_snapshots + 1) * student
-
-
-@contextmanager
-def _progress_bar(wanted: bool, step: int, num_steps: int) -> Iterator[Callable[[int], None]]:
-    """A function to call with the step reached; it moves a bar on standard error, where that is a terminal."""
-    if not wanted:
-        yield lambda step: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("steps", total=num_steps, completed=step)
-        yield lambda step: bar.update(task, completed=step)

@@ -8,10 +8,7 @@ bit, however the loop got there.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +18,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from localgrad.checks import check_finite, check_memory, in_our_arithmetic
+from localgrad.learning.groups import in_groups
+from localgrad.learning.running import check_progress, checked_step
 from localgrad.learning.trainer import Trainer, TrainingState
 from localgrad.models.arrays import (
     arrays_of,
@@ -34,14 +33,12 @@ from localgrad.models.coordinates import coordinates_of
 from localgrad.models.kinds import check_model
 from localgrad.models.linear import LinearRNN, as_keys
 from localgrad.rules.rule import Rule
+from localgrad.rules.terms import terms_in_words
 from localgrad.updates.engines import engine_of, named_arrays
 from localgrad.updates.horizon import Horizon
 
 CHUNK = 200
 """Most steps between two looks at a run: for the progress bar, and for an interrupt."""
-
-GROUP = 5
-"""Most seeds in one compiled program on a CPU."""
 
 
 class RunningTraining:
@@ -81,6 +78,12 @@ class RunningTraining:
         if self.save_every and self.step % self.save_every == 0:
             self.snapshots.append(jax.tree.map(np.asarray, self.state.student))
 
+    def bytes_at_end(self) -> int:
+        """About how many bytes of progress there will be."""
+        student = sum(x.nbytes for x in jax.tree.leaves(self.initial))
+        num_snapshots = self.num_steps // self.save_every + 1 if self.save_every else 0
+        return self.loss.nbytes + (num_snapshots + 1) * student
+
     def stacked_snapshots(self) -> Any:
         """All snapshots, with an axis `"snapshots"` before those of one model."""
         if self.snapshots:
@@ -103,7 +106,7 @@ class RunningTraining:
         }
         found |= {"save_every": self.save_every or 0, "key": jax.random.key_data(self.key)}
         found |= {"key_kind": str(jax.random.key_impl(self.key))}
-        found |= {"terms": _told_apart(rule)}
+        found |= {"terms": terms_in_words(rule)}
         numbers, _ = jax.tree_util.tree_flatten_with_path(rule)
         found |= {f"rule{jax.tree_util.keystr(path)}": value for path, value in numbers}
         found |= named_arrays(task) | _named(arrays_of(self.initial), "student.")
@@ -121,14 +124,11 @@ class RunningTraining:
 
     def restore(self, found: dict[str, np.ndarray]) -> None:
         """Go on from a `progress`; `ValueError` where it is not one of this run."""
-        self.step = _checked_step(found, self.num_steps)
+        self.step = checked_step(found, self.num_steps)
         self.loss[..., : self.step] = 0
         if self.save_every:
             self.snapshots = self.snapshots[:1] * (self.step // self.save_every + 1)
-        for name, template in self.progress().items():  # a run at that step has arrays of these shapes
-            value = found.get(name)
-            if value is None or (value.shape, value.dtype) != (template.shape, template.dtype) or not _is_finite(value):
-                raise ValueError(f"its {name} is missing, misshapen or not finite, so it is damaged; delete it")
+        check_progress(found, self.progress())  # a run at that step has arrays of these shapes
         own = {name: jnp.asarray(found[f"student.{name}"]) for name in self.state.learner.named}
         steps = jnp.full_like(self.state.step, self.step)
         state = tuple(jnp.asarray(found[f"rule_state.{i}"]) for i in range(len(self.state.rule_state)))
@@ -147,31 +147,8 @@ def _state_of_seeds(rule: Rule, seeds: tuple[int, ...], dtype: Any) -> tuple[Arr
     return tuple(jnp.asarray(jnp.broadcast_to(x, (*seeds, *jnp.shape(x)[-2:])), dtype) for x in rule.state)
 
 
-def _told_apart(rule: Rule) -> str:
-    """What of a rule's terms is no number: of which part each is, its class, and the fields that are static."""
-    found = []
-    for part, terms in (("feedback", rule.feedback.terms), ("propagator", rule.propagator.terms)):
-        for term in terms:
-            static = {f.name: getattr(term, f.name) for f in fields(term) if f.metadata.get("static")}
-            found.append(f"{part} {type(term).__qualname__} {static}")
-    return "; ".join(found)
-
-
 def _named(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {prefix + name: x for name, x in arrays.items()}
-
-
-def _is_finite(value: np.ndarray) -> bool:
-    return value.dtype.kind in "iu" or bool(np.all(np.isfinite(value)))
-
-
-def _checked_step(found: dict[str, np.ndarray], num_steps: int) -> int:
-    step = found.get("step")
-    if step is None or step.shape != () or step.dtype.kind not in "iu" or step < 0:
-        raise ValueError("it has no step number, so it is damaged; delete it")
-    if step > num_steps:
-        raise ValueError(f"it is at step {step}, beyond the {num_steps} asked for; ask for at least {step} steps")
-    return int(step)
 
 
 # --- compiled --------------------------------------------------------------------------------------------------------
@@ -181,24 +158,15 @@ def _checked_step(found: dict[str, np.ndarray], num_steps: int) -> int:
 def _take_steps_in_groups(
     trainer: Trainer, keys: PRNGKeyArray, state: TrainingState, count: Array
 ) -> tuple[TrainingState, Float[Array, "... capacity"]]:
-    """`_take_steps`; on CPUs in groups of seeds, one a thread, since XLA does a batch of small products on one core.
-
-    The groups do not depend on the number of cores, and so neither do the results.
-    """
-    num_seeds = state.step.size
-    if num_seeds <= GROUP or jax.default_backend() != "cpu":
+    """`_take_steps`; of a batch in groups of seeds (`groups.py`)."""
+    if state.step.ndim == 0:
         return _take_steps(trainer, keys, state, count)
-    x64 = jnp.result_type(float) == jnp.float64  # threads do not inherit it where it is set by a context
 
-    @in_our_arithmetic
-    def run(group: np.ndarray) -> tuple[TrainingState, Array]:
+    def run(group: Any) -> tuple[TrainingState, Array]:
         own = _with_rule(trainer, trainer.rule.of_seed(group))
-        with jax.enable_x64(x64):
-            return jax.block_until_ready(_take_steps(own, keys[group], jax.tree.map(lambda x: x[group], state), count))
+        return _take_steps(own, keys[group], jax.tree.map(lambda x: x[group], state), count)
 
-    groups = np.array_split(np.arange(num_seeds), -(-num_seeds // GROUP))
-    with ThreadPoolExecutor(min(len(groups), os.cpu_count() or 1)) as pool:
-        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *pool.map(run, groups))
+    return in_groups(run, state.step.size)
 
 
 @eqx.filter_jit

@@ -9,6 +9,7 @@ Limits: a term sees `A` or `J` and its own numbers only. Terms that ship with lo
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import equinox as eqx
@@ -198,3 +199,13 @@ def _check_numbers_in(term: Term) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(term):
         field = jax.tree_util.keystr(path).lstrip(".")
         as_numbers(leaf, f"{field} of the term {type(term).__name__}")
+
+
+def terms_in_words(rule: Any) -> str:
+    """What of a rule's terms is no number: of which part each is, its class, and the fields that are static."""
+    found = []
+    for part, terms in (("feedback", rule.feedback.terms), ("propagator", rule.propagator.terms)):
+        for term in terms:
+            static = {f.name: getattr(term, f.name) for f in fields(term) if f.metadata.get("static")}
+            found.append(f"{part} {type(term).__qualname__} {static}")
+    return "; ".join(found)

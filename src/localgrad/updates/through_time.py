@@ -104,25 +104,44 @@ def network_update(
     check_choice("loss", loss, _LOSSES)
     check_choice("method", method, _METHODS)
     warn_if_cut("an array of the sequences", inputs, targets, mask)
-    check_finite("network", network)
-    for layer in network.layers:
-        check_local(cell_of(layer))
+    check_network(network)
     check_rule(rule, network)
     dtype = precision_of(network)
-    data = in_precision(dtype, _sequences(network, inputs, targets, loss, mask))
+    data = in_precision(dtype, sequences_of(network, inputs, targets, loss, mask))
     carrying = _carrying(rule, len(data.inputs))
     chosen = "recorded" if method == "auto" else method
-    how = _online_form(rule, carrying, network) if chosen == "online" else "recorded"
+    how = way_of(rule, network, data, chosen)
     given = in_precision(dtype, network), in_precision(dtype, with_arrays(carrying)), data
-    _check_memory(network, data, how)
     update, value = _computed(*given, loss, how)
     return update, UpdateInfo(value, chosen)
 
 
 @eqx.filter_jit
 def _computed(network: Network, carrying: Carrying, data: Sequences, loss: str, how: str) -> tuple[Network, Any]:
-    ways = {"recorded": recorded_update, "traces": trace_update, "sensitivities": sensitivity_update}
-    return ways[how](network, carrying, data, loss)
+    return _WAYS[how](network, carrying, data, loss)
+
+
+_WAYS = {"recorded": recorded_update, "traces": trace_update, "sensitivities": sensitivity_update}
+
+
+def update_in(way: str, rule: Rule, network: Network, data: Sequences, loss: str) -> tuple[Network, Any]:
+    """The update and the loss in a way of `way_of`, within a program of the caller's; nothing is checked."""
+    return _WAYS[way](network, _carrying(rule, len(data.inputs)), data, loss)
+
+
+def way_of(rule: Rule, network: Network, data: Sequences, method: str) -> str:
+    """How an update is computed; `ValueError` where a rule has no such form, or there is not the memory."""
+    online = method == "online"
+    way = _online_form(rule, _carrying(rule, len(data.inputs)), network) if online else "recorded"
+    _check_memory(network, data, way)
+    return way
+
+
+def check_network(network: Network) -> None:
+    """`ValueError` where a network is not finite, or a cell mixes units."""
+    check_finite("network", network)
+    for layer in network.layers:
+        check_local(cell_of(layer))
 
 
 def _check_memory(network: Network, data: Sequences, how: str) -> None:
@@ -183,7 +202,7 @@ def check_rule(rule: Rule, network: Network) -> None:
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def _sequences(network: Network, inputs: Any, targets: Any, loss: str, mask: Any) -> Sequences:
+def sequences_of(network: Network, inputs: Any, targets: Any, loss: str, mask: Any) -> Sequences:
     """The sequences, time first, with the weight of every error in the loss."""
     output, _, channels = network.sizes
     inputs = as_float_array(inputs, "inputs")

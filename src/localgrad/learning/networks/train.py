@@ -1,0 +1,195 @@
+r"""Whole runs of networks of cells: many steps, many seeds, checkpoints; `lg.train` comes here with an `lg.Network`.
+
+Source: docs/theory.md, section 12.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from localgrad.cells.stack import Network
+from localgrad.checks import (
+    check_choice,
+    check_count,
+    check_finite,
+    check_kind,
+    check_memory,
+    check_positive,
+    in_our_arithmetic,
+    in_words,
+)
+from localgrad.learning.networks.loop import RunningNetworks
+from localgrad.learning.networks.measures import MEASURES, Measurements
+from localgrad.learning.networks.optimizers import as_optimizer, shared
+from localgrad.learning.networks.result import NetworkRun
+from localgrad.learning.networks.seeds import as_seeds, copies, of_seed, seeds_of
+from localgrad.learning.networks.trainer import (
+    NetworkTrainer,
+    OfSeeds,
+    learning_of,
+    sequences_in,
+    silent_loss_of,
+)
+from localgrad.learning.running import check_running, run_to_end
+from localgrad.models.arrays import in_precision, precision_of
+from localgrad.models.linear import as_keys
+from localgrad.outcomes import Outcome
+from localgrad.rules.compiled import with_arrays
+from localgrad.rules.rule import Rule
+from localgrad.tasks.sequences import SequenceTask
+from localgrad.updates.through_time import check_network, check_rule, way_of
+from localgrad.updates.through_time_steps import Sequences
+
+_HELD_OUT = 2**32 - 1  # the key of held-out sequences: the run's, folded with a number that no step has
+
+
+def train_networks(
+    rule: Rule,
+    network: Any,
+    task: SequenceTask,
+    *,
+    key: PRNGKeyArray,
+    num_steps: int,
+    batch_size: int,
+    learning_rate: Any = None,
+    optimizer: Any = None,
+    method: str = "recorded",
+    target_loss: float | None = None,
+    test_task: SequenceTask | None = None,
+    test_size: int | None = None,
+    record: tuple[str, ...] = (),
+    record_every: int | None = None,
+    project_on: Any = None,
+    save_every: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 1000,
+    progress: bool = False,
+) -> NetworkRun:
+    """A run of a network, or of many; see `lg.train`."""
+    check_kind("rule", rule, Rule, "the order is rule, network, task")
+    counts = {"num_steps": num_steps, "batch_size": batch_size, "test_size": test_size, "record_every": record_every}
+    counts |= {"save_every": save_every, "checkpoint_every": checkpoint_every}
+    check_running(checkpoint, progress, **counts)
+    check_count("num_steps", num_steps)
+    check_count("batch_size", batch_size)
+    if target_loss is not None:
+        check_positive("target_loss", target_loss)
+    if as_keys(key).shape:
+        raise ValueError(f"key must be one random key, also for many seeds; got keys of shape {as_keys(key).shape}")
+    network = _with_seeds_of(rule, as_seeds(network))
+    own = OfSeeds(in_precision(precision_of(network), with_arrays(rule)), (None,) * len(network.layers))
+    trainer, program = _trainer(
+        own, network, task, test_task or task, key, batch_size, test_size or batch_size,
+        as_optimizer(optimizer, learning_rate), method,
+    )  # fmt: skip
+    what = Measurements(names_of(record), record_every)
+    run = RunningNetworks(trainer, own, network, key, num_steps, save_every, what, program)
+    run_to_end(run, checkpoint, checkpoint_every, progress, save_every, record_every)
+    return _result(run, rule, target_loss)
+
+
+def _with_seeds_of(rule: Rule, network: Network) -> Network:
+    """The networks, one for each seed of the rule, where that has seeds and there is one network."""
+    lead, own = seeds_of(network), rule.num_seeds
+    if own is None or lead == (own,):
+        return network
+    if lead:
+        raise ValueError(f"the rule has arrays for {own} seeds, but there are {lead[0]} networks; give one a seed")
+    return copies(network, own)
+
+
+def names_of(record: Any) -> tuple[str, ...]:
+    names = (record,) if isinstance(record, str) else record
+    if not isinstance(names, list | tuple):
+        raise ValueError(f"record is {in_words(record)}; give a list of names, such as ['cosine']")
+    for name in names:
+        check_choice("record", name, MEASURES)
+    return tuple(names)
+
+
+@in_our_arithmetic
+def _trainer(
+    own: OfSeeds,
+    network: Network,
+    task: Any,
+    test_task: Any,
+    key: Any,
+    batch: int,
+    test: int,
+    optimizer: Any,
+    method: str,
+) -> tuple[NetworkTrainer, str]:
+    check_choice("method", method, ("recorded", "online"))
+    one = of_seed(network, 0) if seeds_of(network) else network
+    check_finite("network", network)
+    check_finite("rule", own.rule)
+    check_network(one)
+    check_rule(own.rule.of_seed(0), one)
+    _check_task("task", task, one)
+    _check_task("test_task", test_task, one)
+    if test_task.loss != task.loss:
+        raise ValueError(f"test_task has loss {test_task.loss!r}, but the task {task.loss!r}; they must agree")
+    held_out = _good_batch(test_task, jax.random.fold_in(key, _HELD_OUT), test, one)
+    first = _good_batch(task, jax.random.fold_in(key, _HELD_OUT), batch, one)
+    way = way_of(own.rule.of_seed(0), one, first, method)
+    optimizer, program = shared(optimizer, (learning_of(one), own.rule.of_seed(0).state))
+    return NetworkTrainer(task, optimizer, held_out, batch, way, silent_loss_of(held_out, task.loss)), program
+
+
+def _check_task(name: str, task: Any, network: Network) -> None:
+    check_kind(name, task, SequenceTask, "the order is rule, network, task; see lg.tasks")
+    output, _, channels = network.sizes
+    if (task.num_inputs, task.num_outputs) != (channels, output):
+        raise ValueError(
+            f"the {name} has {task.num_inputs} inputs and {task.num_outputs} outputs, but the network {channels} and "
+            f"{output}; they must agree"
+        )
+
+
+def _good_batch(task: Any, key: PRNGKeyArray, size: int, network: Network) -> Sequences:
+    """A batch; `ValueError` where it is not finite, or holds classes that there are not."""
+    made = jax.tree.leaves(jax.eval_shape(lambda key: task.sample(key, size), key))
+    check_memory(f"{size:,} sequences of the task", sum(x.size * x.dtype.itemsize for x in made), "take fewer")
+    data, good = sequences_in(task, task.sample(key, size), network)
+    if not bool(good):
+        raise ValueError(
+            "a batch of the task holds a number that is not finite, a class that there is not, or a mask of zeros; "
+            "mend the task"
+        )
+    return data
+
+
+def _result(run: RunningNetworks, rule: Rule, target_loss: float | None) -> NetworkRun:
+    every = run.measurements.every
+    steps = np.arange(len(run.measured)) * (every or 0)
+    if steps[-1] != run.step:
+        run.measured.append(run.measure())
+        steps = np.append(steps, run.step)
+    seeds = seeds_of(run.initial)
+    records = {name: np.stack([x[name] for x in run.measured], axis=len(seeds)) for name in run.measured[0]}
+    final_loss, diverged_at = records["loss"][..., -1], np.asarray(run.state.diverged_at)
+    silent = float(run.trainer.silent_loss)
+    target = -1.0 if target_loss is None else target_loss * silent
+    codes = np.where(final_loss <= target, Outcome.CONVERGED, Outcome.UNFINISHED)
+    codes = np.where(diverged_at >= 0, Outcome.DIVERGED, codes)
+    return NetworkRun(
+        rule=rule,
+        task=run.trainer.task,
+        batch_size=run.trainer.batch_size,
+        silent_loss=silent,
+        initial=run.initial,
+        final=run.state.network,
+        final_rule=run.own.rule.at(run.state.rule_state),
+        loss=run.loss,
+        record_steps=steps,
+        records=records,
+        outcome=codes if codes.ndim else Outcome(int(codes)),
+        diverged_at=diverged_at,
+        snapshot_steps=np.arange(len(run.snapshots)) * (run.save_every or 0),
+        snapshots=jax.tree.map(lambda *x: np.stack(x, axis=len(seeds)), *run.snapshots) if run.snapshots else None,
+    )
