@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from cases import FEEDBACK, HIDDEN, OUTPUT, STUDENT, TEACHER, assert_close, matrices, network
 from oracles import brute_force_update, updates_of_noise
+from tiers import some
 
 import localgrad as lg
 from localgrad.modes.derivation import derive
@@ -103,9 +104,7 @@ KINDS = {
 }
 # Each kind has compiled programs of its own: some in the fast tier, all in the slow one.
 _FAST = ("sign-symmetric", "kolen-pollack", "low-rank", "own-diagonal")
-every_kind = pytest.mark.parametrize(
-    "kind", [pytest.param(k, id=id, marks=[] if id in _FAST else pytest.mark.slow) for id, k in KINDS.items()]
-)
+every_kind = pytest.mark.parametrize("kind", some(KINDS.items(), _FAST))
 START, TARGET = lg.Mode(0.8, -1.2, 0.5), lg.Mode(1.1, 0.7, -0.6)
 
 

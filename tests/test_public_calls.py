@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from public_calls import LAYER, MODE, NETWORK, RESULTS, calls, find, public_names
+from tiers import some
 
 import localgrad as lg
 
@@ -50,11 +51,13 @@ def in_mixed_precisions(value, precisions):
     return value
 
 
+# Each call compiles anew. These go through every engine.
+_FAST = ("expected_update", "learn", "learn_mode", "train", "network_update", "spectrum", "fixed_points")
 # In half precision times round beyond the duration, and small tolerances to 0.
 EXACT = {"save_at", "duration", "tolerance", "precision", "rtol", "atol"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", some(NAMES, _FAST))
 def test_strict_promotion_of_the_users_is_not_ours(name, known):
     arguments, options = known[name]
     kinds = (lambda x: jnp.asarray(x, jnp.float32), np.float64, lambda x: jnp.asarray(x, jnp.float16))

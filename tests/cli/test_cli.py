@@ -112,6 +112,7 @@ def test_json_is_one_document_and_nothing_else(inject, tmp_path, experiment, sta
     assert (stored["claims"], stored["paper"]) == (document["claims"], document["paper"])
 
 
+@pytest.mark.slow
 def test_jobs_change_nothing_but_the_order_of_progress(tmp_path):
     """In processes of their own too; the sections stay in report order, the claims the same to the last digit."""
     names = ("rates", "rule-cube")
@@ -128,7 +129,7 @@ def test_jobs_change_nothing_but_the_order_of_progress(tmp_path):
 @pytest.mark.parametrize(
     ("module", "text", "message"),
     [
-        pytest.param("tvb_data", "", "tvb-data, which is not installed", id="missing-package"),
+        pytest.param("tvb_data", "", "tvb-data, which is not installed", id="missing-package", marks=pytest.mark.slow),
         # Python runs this module at every start; only the workers are to die.
         pytest.param(
             "sitecustomize",
@@ -266,6 +267,7 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch):
     assert_one_line_error(run("train", *SMALL_RUN), "interrupted; nothing was written", status=130)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "kind"),
     [

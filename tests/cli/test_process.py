@@ -128,6 +128,7 @@ def wait_for(condition, seconds=60):
 
 
 @posix
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "words"),
     [

@@ -32,7 +32,11 @@ def test_against_brute_force(name):
 
 @pytest.mark.parametrize(
     ("task", "options"),
-    [("teacher", {}), ("teacher", {"horizon": HORIZON, "loss": "sequence"}), ("closed-loop", {})],
+    [
+        ("teacher", {}),
+        pytest.param("teacher", {"horizon": HORIZON, "loss": "sequence"}, marks=pytest.mark.slow),
+        pytest.param("closed-loop", {}, marks=pytest.mark.slow),
+    ],
 )
 def test_the_losses_rate_is_that_along_the_update(task, options):
     given, step = TASK_BY_ID[task](), 1e-5

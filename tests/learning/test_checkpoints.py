@@ -73,6 +73,7 @@ def test_a_finished_run_is_not_repeated(uninterrupted, path, monkeypatch):
     assert_same_run(run(path), uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_batch_with_a_diverged_seed_resumes(path):
     keys = jax.random.split(KEY, 3)
     batch = jax.vmap(lambda key: lg.random_network(OUTPUT, HIDDEN, INPUT, key=key, scale=0.4))(keys)

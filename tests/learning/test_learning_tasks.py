@@ -75,6 +75,7 @@ def curve():
     return lg.learn(THROUGH, network(STUDENT), LOOP(), duration=2.0, save_at=[0.0, 1.0, 2.0])
 
 
+@pytest.mark.slow
 def test_the_gradient_lowers_the_loss_in_a_closed_loop(curve):
     assert np.all(np.diff(curve.loss) < 0)
     final = lg.expected_loss(curve.final, LOOP())

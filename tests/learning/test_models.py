@@ -21,6 +21,7 @@ from cases import (
     network,
 )
 from oracles import layer_update, layer_update_of_noise, updates_of_noise
+from tiers import some
 
 import localgrad as lg
 from localgrad.models.arrays import arrays_of, axes_of, leading_axes
@@ -39,11 +40,8 @@ STUDENTS = {
     "DiagonalSSM": lambda: layer(LAYER),
 }
 POLES = {"DiagonalSSM": "s4d"}  # whose coordinates do not follow from the poles
-every_model = pytest.mark.parametrize("name", MODELS)
+every_model = pytest.mark.parametrize("name", some(MODELS, ("DiagonalSSM",)))
 TASKS = {"network": lambda: network(TEACHER), "layer": lambda: layer(LAYER_TEACHER)}
-
-
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("rflo-complex", "tbptt")]
 
 
 def pair_of(name):
@@ -65,7 +63,9 @@ def test_every_model_is_under_test():
 
 @pytest.mark.parametrize("loss", ["final", "sequence"])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["bptt", "rflo-per-unit", "three-factor", *SLOW])
+@pytest.mark.parametrize(
+    "name", some(("bptt", "rflo-per-unit", "three-factor", "rflo-complex", "tbptt"), ("rflo-per-unit",))
+)
 def test_a_layers_update_is_that_of_its_sequences(name, method, loss):
     rule, credit, lags = LAYER_CASES[name]
     if method == "online" and name == "tbptt":

@@ -264,6 +264,7 @@ class TestLearningFeedback:
             np.testing.assert_allclose(together.feedback[seed], one.feedback, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_exchanged_members_of_a_checkpoint_do_not_pass(tmp_path):
     """Members of two good checkpoints of one run, each with its own sum: no run wrote them together."""
     settings = {"key": jax.random.key(0), "learning_rate": 0.01, "batch_size": 3, "horizon": 5}

@@ -128,6 +128,7 @@ def solve(flow, start, duration: float, rtol: float, solver=None):
     )
 
 
+@pytest.mark.slow
 def test_stiff_problems_take_few_evaluations():
     """Rates from 1 to 1e5: an explicit method of order 5 needs six evaluations for each 3.3 / 1e5 units of time."""
     rates = jnp.geomspace(1.0, 1e5, 40)

@@ -18,6 +18,7 @@ from cases import (
     network,
 )
 from oracles import brute_force_loss, updates_of_noise
+from tiers import some
 
 import localgrad as lg
 from localgrad.learning.groups import GROUP
@@ -32,8 +33,8 @@ KEY = jax.random.key(5)
 SETTINGS = {"learning_rate": 0.002, "batch_size": 8, "horizon": 6}
 
 # A program for each rule, loss and method is much to compile: these have every form of M and lags.
-_FAST = ("bptt", "tbptt", "rflo-per-unit", "three-factor")
-SOME_CASES = [pytest.param(c, id=c.id, marks=[] if c.id in _FAST else pytest.mark.slow) for c in CASES]
+_FAST = ("bptt", "tbptt", "rflo-per-unit")
+SOME_CASES = some(CASES, _FAST)
 ONLINE = (
     "rflo",
     "eprop",
@@ -166,6 +167,7 @@ def test_a_run_is_its_steps():
     np.testing.assert_allclose(run.loss, losses, rtol=ROUNDING)
 
 
+@pytest.mark.slow
 def test_every_seed_of_a_batch_is_a_run_of_its_own():
     count = GROUP + 2  # two groups of different sizes
     batch = students(count)

@@ -212,6 +212,7 @@ def test_no_random_network(change, message):
         lg.random_network(**given)
 
 
+@pytest.mark.slow
 def test_an_array_of_keys_gives_a_batch():
     """Typed keys and raw ones; each network is the one of its key alone."""
     keys = jax.random.split(jax.random.key(3), 4)

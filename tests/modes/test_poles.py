@@ -238,7 +238,8 @@ class TestDerivation:
 
 
 class TestEnsemble:
-    @pytest.mark.parametrize("poles", ["tanh", pytest.param("lru", marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("poles", ["tanh", "lru"])
     def test_ends_where_single_trajectories_end(self, poles):
         rng = np.random.default_rng(0)
         start = lg.Mode(*rng.normal(0, 1.5, (2, 12)), rng.uniform(0.05, 0.9, 12))

@@ -61,6 +61,7 @@ def test_white_noise_has_a_closed_form():
         assert_close(update_of(BY_ID[name]().with_delay(delay), TARGET), expected, ROUNDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["final", "sequence"])
 @pytest.mark.parametrize("method", METHODS)
 def test_sampled_updates_are_those_of_their_sequences(method, loss):
@@ -146,6 +147,7 @@ def test_learning_after_odd_delays_leaves_optima_with_negative_w():
         assert (path.outcome is lg.Outcome.CONVERGED) == stable
 
 
+@pytest.mark.slow
 def test_equations_on_symbols_are_those_computed():
     import sympy as sp
 
@@ -187,6 +189,7 @@ def test_what_takes_errors_on_time_only_says_so():
             call()
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_delay(tmp_path):
     rule = lg.RFLO(FEEDBACK, 0.3).with_delay(1)
     run = lg.train(

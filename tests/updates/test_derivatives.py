@@ -155,6 +155,7 @@ def test_second_derivatives_in_a_subset_of_the_inputs(id):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 def test_a_stopped_input_counts_as_held():
     stopped = lambda x: lg.expected_loss(OWN(jax.lax.stop_gradient(x[0]), x[1], B), GIVEN) + jnp.sum(x[0])  # noqa: E731
     of_A, of_W = jax.grad(stopped)((A, W))
@@ -162,6 +163,7 @@ def test_a_stopped_input_counts_as_held():
     np.testing.assert_allclose(of_W, lg.expected_update(lg.BPTT(), network(STUDENT), GIVEN).W, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_through_a_partition():
     """As equinox users do it: some leaves of a network are parameters, the others are not."""
     student = network(STUDENT)

@@ -136,7 +136,8 @@ def test_compiled_and_mapped(name):
         assert_close(jax.tree.map(lambda x: x[k], found), update_of(case[0], student), ROUNDING)  # noqa: B023
 
 
-@pytest.mark.parametrize("horizon", [None, pytest.param(HORIZON, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("horizon", [None, HORIZON])
 def test_the_losss_gradient_is_bptts_update(horizon):
     """JAX's gradient by a complex number is the conjugate of `∂/∂Re + i ∂/∂Im`."""
     slope = jax.grad(lambda s: lg.expected_loss(s, layer(LAYER_TEACHER), horizon=horizon))(layer(LAYER))

@@ -50,6 +50,7 @@ class TestPrecision:
             network(STUDENT)
 
 
+@pytest.mark.slow
 def test_strict_promotion_of_the_users_is_not_ours():
     """JAX's strict setting forbids the mixed precisions of libraries beneath us; results do not depend on it."""
     student, teacher = in_float32(STUDENT), network(TEACHER)

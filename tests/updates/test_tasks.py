@@ -28,6 +28,7 @@ from oracles import (
     task_update,
     task_update_through_the_plant,
 )
+from tiers import some
 
 import localgrad as lg
 from localgrad.rules.compiled import in_compiled_form
@@ -48,10 +49,8 @@ def update_of(rule, task, horizon=None, loss="final"):
     return matrices(exact_update(form, network(STUDENT), task(), Horizon.of(horizon, loss)))
 
 
-def some(*fast, of=TASKS):
-    """These tasks, and the others in the slow tier, since each compiles programs of its own."""
-    marked = [pytest.param(case, id=case.id, marks=[] if case.id in fast else pytest.mark.slow) for case in of]
-    return pytest.mark.parametrize("task", marked)
+def in_tiers(*fast, of=TASKS):
+    return pytest.mark.parametrize("task", some(of, fast))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -63,7 +62,7 @@ def test_infinite_horizon_is_the_long_sum(task, rule):
 
 @pytest.mark.parametrize("loss", ["final", "sequence"])
 @pytest.mark.parametrize("rule", RULES)
-@some("closed-loop", "noise-on-the-student")
+@in_tiers("closed-loop", "noise-on-the-student")
 def test_finite_horizon_is_the_sum(task, rule, loss):
     expected = task_update(*rule.reference(STUDENT), STUDENT, task.matrices, HORIZON, loss)
     assert_close(update_of(rule(), task, HORIZON, loss), expected, ROUNDING)
@@ -109,7 +108,7 @@ def test_covariances_are_scipys(task):
 @pytest.mark.parametrize(
     "settings", [{}, pytest.param({"horizon": HORIZON, "loss": "sequence"}, marks=pytest.mark.slow)]
 )
-@some("closed-loop")
+@in_tiers("closed-loop")
 def test_bptt_is_the_gradient(task, settings):
     """Of every task; in a closed loop BPTT through the plant is, and BPTT on the network alone is not."""
     rule, given = lg.BPTT(through_plant=task in CLOSED), task()
@@ -124,7 +123,7 @@ def test_bptt_is_the_gradient(task, settings):
 
 
 @pytest.mark.parametrize("rule", ["bptt", "rflo", "random-11-lags-None", pytest.param("tbptt", marks=pytest.mark.slow)])
-@some("closed-loop", of=CLOSED)
+@in_tiers("closed-loop", of=CLOSED)
 def test_credit_through_the_plant_is_the_sum(task, rule):
     rule = BY_ID[rule]
     own = rule()
@@ -191,7 +190,7 @@ def test_a_long_simulation(task, through):
 
 
 @pytest.mark.slow
-@some("closed-loop", "open-loop")
+@in_tiers("closed-loop", "open-loop")
 def test_derivatives_and_batches(task):
     """Forward and reverse mode agree, and a batch of tasks and students in one program is one call each."""
     given, student = task(), network(STUDENT)

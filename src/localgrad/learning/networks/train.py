@@ -104,6 +104,7 @@ def _with_seeds_of(rule: Rule, network: Network) -> Network:
 
 
 def names_of(record: Any) -> tuple[str, ...]:
+    """The names of what is to be recorded; `ValueError` for one that there is not."""
     names = (record,) if isinstance(record, str) else record
     if not isinstance(names, list | tuple):
         raise ValueError(f"record is {in_words(record)}; give a list of names, such as ['cosine']")
