@@ -1,6 +1,6 @@
 """Losses of e-prop on two tasks, as NEST publishes them in its test suite, there from the original TensorFlow code.
 
-Source: NEST simulator, `testsuite/pytests/synapses/test_eprop_bsshslm_2020_plasticity.py`, after the tasks of Bellec et
+Source: the NEST simulator, its test of the plasticity `eprop_bsshslm_2020`, after the tasks of Bellec et
 al. 2020, figures 3 and S7 (pattern generation) and 4 (evidence accumulation). The models here are written from NEST's
 equations, and differ from ours in these conventions:
 
