@@ -52,3 +52,17 @@ def network(seed=0, readout=0.5, cell=lg.cells.LeakyRate):
 
 def feedback(*seeds, seed=1):
     return np.random.default_rng(seed).normal(size=(*seeds, OUTPUT, HIDDEN))
+
+
+def loss_by_hand(net, batch, kind):
+    """Loss of a leaky tanh network, written out."""
+    cell, s, total = net.layers[0], jnp.zeros((len(batch.inputs), HIDDEN)), 0.0
+    for t in range(STEPS):
+        s = (1 - cell.leak) * s + cell.leak * jnp.tanh(s @ cell.W.T + batch.inputs[:, t] @ cell.B.T + cell.bias)
+        y = s @ net.readout.A.T + net.readout.bias
+        if kind == "mse":
+            value = ((y - batch.targets[:, t]) ** 2).sum(1) / 2
+        else:
+            value = -jnp.take_along_axis(jax.nn.log_softmax(y), batch.targets[:, t, None], axis=1)[:, 0]
+        total = total + value * batch.mask[:, t] / batch.mask.sum(1)
+    return total.mean()

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from sequence_cases import HIDDEN, OUTPUT, STEPS, Larger, Summing, feedback, network
+from sequence_cases import HIDDEN, OUTPUT, Larger, Summing, feedback, loss_by_hand, network
 
 import localgrad as lg
 from localgrad.cells.stack import arrays_of_network
@@ -28,20 +28,6 @@ def assert_same(one, other, tolerance=0.0):
 
 def seed_of(tree, seed):
     return jax.tree.map(lambda x: x[seed], tree)
-
-
-def loss_by_hand(net, batch, kind):
-    """Loss of a leaky tanh network, written out."""
-    cell, s, total = net.layers[0], jnp.zeros((len(batch.inputs), HIDDEN)), 0.0
-    for t in range(STEPS):
-        s = (1 - cell.leak) * s + cell.leak * jnp.tanh(s @ cell.W.T + batch.inputs[:, t] @ cell.B.T + cell.bias)
-        y = s @ net.readout.A.T + net.readout.bias
-        if kind == "mse":
-            value = ((y - batch.targets[:, t]) ** 2).sum(1) / 2
-        else:
-            value = -jnp.take_along_axis(jax.nn.log_softmax(y), batch.targets[:, t, None], axis=1)[:, 0]
-        total = total + value * batch.mask[:, t] / batch.mask.sum(1)
-    return total.mean()
 
 
 # --- a step ----------------------------------------------------------------------------------------------------------
@@ -138,20 +124,6 @@ def test_held_out_loss_and_accuracy_are_those_of_their_batch():
     assert run.outcome == lg.Outcome.CONVERGED
     assert "accuracy" in repr(run)
     assert run.plot().axes
-
-
-def test_cosines_are_those_of_the_updates_on_the_next_batch():
-    run = lg.train(RFLO, network(), Summing(), num_steps=2, record="cosine", record_every=1, **RATE)
-    batch = Summing().sample(jax.random.fold_in(KEY, 2), 4)
-    given = run.final, batch.inputs, batch.targets
-    found = [lg.network_update(rule, *given, mask=np.asarray(batch.mask))[0] for rule in (RFLO, lg.BPTT())]
-    W = [np.asarray(x.layers[0].W).ravel() for x in found]
-    both = [np.concatenate([np.ravel(y) for y in (x.layers[0].W, x.layers[0].B, x.layers[0].bias)]) for x in found]
-    for name, (x, y) in (("cosine layers[0].W", W), ("cosine", both)):
-        assert run.records[name][-1] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), rel=1e-12)
-    assert run.records["cosine"].shape == (3,)
-    exact = lg.train(lg.BPTT(), network(), Summing(), num_steps=2, record=["cosine"], **RATE)
-    np.testing.assert_allclose(exact.records["cosine"], 1, rtol=1e-12)
 
 
 def test_a_run_that_blows_up_is_a_result():

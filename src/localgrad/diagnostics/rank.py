@@ -86,13 +86,14 @@ def singular_spectrum(
             f"initial and final network have sizes {initial.sizes} and {final.sizes} (output, hidden, input); "
             "give one network before and after learning"
         )
-    basis = None if feedback is None else _basis(feedback_of(feedback, A.shape[-2:]).mT)
+    basis = None if feedback is None else basis_of(feedback_of(feedback, A.shape[-2:]).mT)
     check_leading_axes(initial=W_0, final=W_K, feedback=basis)
     check_leading_axes(initial=B_0, final=B_K, feedback=basis)
-    return SingularSpectrum(*(_change_spectrum(x, basis, tolerance) for x in (W_K - W_0, B_K - B_0)))
+    return SingularSpectrum(*(change_spectrum(x, basis, tolerance) for x in (W_K - W_0, B_K - B_0)))
 
 
-def _change_spectrum(change: np.ndarray, basis: np.ndarray | None, tolerance: float) -> ChangeSpectrum:
+def change_spectrum(change: np.ndarray, basis: np.ndarray | None = None, tolerance: float = 1e-6) -> ChangeSpectrum:
+    """The spectrum of changes `"... hidden presynaptic"`; `basis`: an orthonormal one of the feedback's span."""
     values = np.linalg.svd(change, compute_uv=False)
     largest = values[..., :1]
     relative = quotient(values, largest)  # its squares neither under- nor overflow
@@ -109,7 +110,7 @@ def _energy_outside(change: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return np.sum((change - basis @ (basis.mT @ change)) ** 2, axis=(-2, -1))
 
 
-def _basis(columns: np.ndarray) -> np.ndarray:
+def basis_of(columns: np.ndarray) -> np.ndarray:
     """An orthonormal basis of the columns' span, shape "... hidden output"; directions they do not reach are 0."""
     left, values, _ = np.linalg.svd(columns, full_matrices=False)
     rounding = max(columns.shape[-2:]) * np.finfo(np.float64).eps

@@ -17,7 +17,8 @@ from jaxtyping import PRNGKeyArray
 
 from localgrad.cells.stack import Network
 from localgrad.checks import check_count, check_positive, in_our_arithmetic
-from localgrad.learning.networks.train import names_of, train_networks
+from localgrad.learning.networks.measures import names_of
+from localgrad.learning.networks.train import train_networks
 from localgrad.learning.result import TrainingRun
 from localgrad.learning.running import check_running, run_to_end
 from localgrad.learning.trainer import Trainer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,12 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from localgrad.cells.stack import Network, arrays_of_network
-from localgrad.checks import in_our_arithmetic
-from localgrad.learning.networks.trainer import NetworkState, NetworkTrainer, OfSeeds, learning_of
-from localgrad.rules.rule import Rule
-from localgrad.updates.through_time import update_in
-from localgrad.updates.through_time_steps import Sequences, at_rest, error_of, network_step
+from localgrad.cells.stack import Network
+from localgrad.checks import check_choice, in_our_arithmetic, in_words
+from localgrad.learning.networks.changes import CHANGES
+from localgrad.learning.networks.directions import DIRECTIONS
+from localgrad.learning.networks.dynamics import DYNAMICS
+from localgrad.learning.networks.situation import Finished, Situation, outputs_of
+from localgrad.learning.networks.trainer import NetworkState, NetworkTrainer, OfSeeds
+from localgrad.updates.through_time_steps import error_of
+
+MEASURES = DIRECTIONS | CHANGES | DYNAMICS
 
 
 class Measurements(NamedTuple):
@@ -26,25 +29,14 @@ class Measurements(NamedTuple):
     every: int | None
 
 
-class Situation(NamedTuple):
-    """What a measurement sees of one seed."""
-
-    trainer: NetworkTrainer
-    rule: Rule
-    network: Network
-    initial: Network
-    data: Sequences  # the batch that the next step would be of
-    key: PRNGKeyArray
-
-
-def outputs_of(network: Network, data: Sequences) -> Array:
-    """The outputs, shape `"time batch output"`."""
-
-    def step(states: Any, x: Array) -> Any:
-        steps, output = network_step(network, states, x)
-        return tuple(s.after for s in steps), output
-
-    return jax.lax.scan(step, at_rest(network, data.inputs.shape[1], data.inputs.dtype), data.inputs)[1]
+def names_of(record: Any) -> tuple[str, ...]:
+    """The names of what is to be recorded; `ValueError` for one that there is not."""
+    names = (record,) if isinstance(record, str) else record
+    if not isinstance(names, list | tuple):
+        raise ValueError(f"record is {in_words(record)}; give a list of names, such as ['cosine']")
+    for name in names:
+        check_choice("record", name, MEASURES)
+    return tuple(names)
 
 
 def held_out(trainer: NetworkTrainer, network: Network) -> dict[str, Array]:
@@ -60,64 +52,40 @@ def held_out(trainer: NetworkTrainer, network: Network) -> dict[str, Array]:
     return found
 
 
-# --- what may be asked for --------------------------------------------------------------------------------------------
-
-
-def cosine(seen: Situation) -> dict[str, Array]:
-    """Of the rule's update and the gradient on the same batch: of all layers together, and of each array that learns.
-
-    Of the readout's own update it is 1, whatever the rule, so that does not count. Of an update of 0 it is 0.
-    """
-    trainer, data = seen.trainer, seen.data
-    update, _ = trainer.update(seen.rule, seen.network, data)
-    gradient, _ = update_in("recorded", Rule(), seen.network, data, trainer.task.loss)
-    true = _of_layers(gradient)
-    pairs = {name: (x, true[name]) for name, x in _of_layers(update).items()}
-    found = {f"cosine {name}": _cosine([pair]) for name, pair in pairs.items()}
-    return found | {"cosine": _cosine(list(pairs.values()))}
-
-
-def _of_layers(network: Network) -> dict[str, Array]:
-    learned = arrays_of_network(learning_of(network))
-    return {name: x for name, x in learned.items() if name.startswith("layers")}
-
-
-def _cosine(pairs: list[tuple[Array, Array]]) -> Array:
-    inner, one, other = (
-        sum(jnp.vdot(*factors) for factors in chosen)
-        for chosen in (pairs, [(x, x) for x, _ in pairs], [(y, y) for _, y in pairs])
-    )
-    size = jnp.sqrt(one) * jnp.sqrt(other)
-    return jnp.where(size > 0, inner / jnp.where(size > 0, size, 1), 0)
-
-
-MEASURES: dict[str, Callable[[Situation], dict[str, Array]]] = {"cosine": cosine}
-
-
 @in_our_arithmetic
 def measured(
     trainer: NetworkTrainer, own: OfSeeds, what: Measurements, keys: PRNGKeyArray, state: NetworkState, initial: Network
 ) -> dict[str, np.ndarray]:
     """All measurements by name, with a leading axis of seeds where there are seeds."""
-    found = _of_seeds(trainer, own, what.names, keys, state, initial)
-    return {name: np.asarray(value) for name, value in found.items()}
+    compiled = {name: value for name in what.names if (value := MEASURES[name].compiled) is not None}
+    found = jax.tree.map(np.asarray, _of_seeds(trainer, own, compiled, keys, state))
+    record = found.pop("")
+    for name in what.names:
+        raw, finish = found.get(name, {}), MEASURES[name].finish
+        record |= raw if finish is None else finish(Finished(raw, state.network, initial, state.step.shape))
+    return {name: _finite(value) for name, value in record.items()}
+
+
+def _finite(value: np.ndarray) -> np.ndarray:
+    """What overflows in a network about to diverge is the largest number there is, and what is none is 0."""
+    return np.nan_to_num(value) if value.dtype.kind == "f" else value
 
 
 @eqx.filter_jit
 def _of_seeds(
-    trainer: NetworkTrainer, own: OfSeeds, names: tuple[str, ...], keys: PRNGKeyArray, state: NetworkState, initial: Any
-) -> dict[str, Array]:
-    def of_one(own: OfSeeds, key: PRNGKeyArray, state: NetworkState, initial: Network) -> dict[str, Array]:
-        found = held_out(trainer, state.network)
-        if names:
+    trainer: NetworkTrainer, own: OfSeeds, compiled: dict[str, Any], keys: PRNGKeyArray, state: NetworkState
+) -> dict[str, dict[str, Array]]:
+    """By the name of each measurement its numbers; under "" what is always measured."""
+
+    def of_one(own: OfSeeds, key: PRNGKeyArray, state: NetworkState) -> dict[str, dict[str, Array]]:
+        found = {"": held_out(trainer, state.network)}
+        if compiled:
             step_key = jax.random.fold_in(key, state.step)
             data, _ = trainer.batch(step_key, state.network)
-            rule = own.rule.at(state.rule_state)
-            seen = Situation(trainer, rule, state.network, initial, data, step_key)
-            for name in names:
-                found |= MEASURES[name](seen)
+            seen = Situation(trainer, own.rule.at(state.rule_state), state.network, data, step_key)
+            found |= {name: measure(seen) for name, measure in compiled.items()}
         return found
 
     if state.step.ndim == 0:
-        return of_one(own, keys, state, initial)
-    return jax.vmap(of_one, in_axes=(own.axes(), 0, 0, 0))(own, keys, state, initial)
+        return of_one(own, keys, state)
+    return jax.vmap(of_one, in_axes=(own.axes(), 0, 0))(own, keys, state)

@@ -9,9 +9,11 @@ import os
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from localgrad.cells.block import cell_of
 from localgrad.cells.stack import Network
 from localgrad.checks import (
     check_choice,
@@ -21,10 +23,10 @@ from localgrad.checks import (
     check_memory,
     check_positive,
     in_our_arithmetic,
-    in_words,
 )
+from localgrad.diagnostics.rank import basis_of
 from localgrad.learning.networks.loop import RunningNetworks
-from localgrad.learning.networks.measures import MEASURES, Measurements
+from localgrad.learning.networks.measures import Measurements, names_of
 from localgrad.learning.networks.optimizers import as_optimizer, shared
 from localgrad.learning.networks.result import NetworkRun
 from localgrad.learning.networks.seeds import as_seeds, copies, of_seed, seeds_of
@@ -37,7 +39,7 @@ from localgrad.learning.networks.trainer import (
 )
 from localgrad.learning.running import check_running, run_to_end
 from localgrad.models.arrays import in_precision, precision_of
-from localgrad.models.linear import as_keys
+from localgrad.models.linear import as_float_array, as_keys
 from localgrad.outcomes import Outcome
 from localgrad.rules.compiled import with_arrays
 from localgrad.rules.rule import Rule
@@ -81,36 +83,51 @@ def train_networks(
         check_positive("target_loss", target_loss)
     if as_keys(key).shape:
         raise ValueError(f"key must be one random key, also for many seeds; got keys of shape {as_keys(key).shape}")
-    network = _with_seeds_of(rule, as_seeds(network))
-    own = OfSeeds(in_precision(precision_of(network), with_arrays(rule)), (None,) * len(network.layers))
+    network = as_seeds(network)
+    spans = _spans(project_on, network)
+    network = _with_seeds_of((rule.num_seeds, *(len(x) for x in spans if x is not None and x.ndim == 3)), network)
+    own = OfSeeds(in_precision(precision_of(network), with_arrays(rule)), spans)
     trainer, program = _trainer(
         own, network, task, test_task or task, key, batch_size, test_size or batch_size,
         as_optimizer(optimizer, learning_rate), method,
     )  # fmt: skip
     what = Measurements(names_of(record), record_every)
+    if "angle" in what.names and not seeds_of(network):
+        raise ValueError("an angle is between seeds; give several networks to record it")
     run = RunningNetworks(trainer, own, network, key, num_steps, save_every, what, program)
     run_to_end(run, checkpoint, checkpoint_every, progress, save_every, record_every)
     return _result(run, rule, target_loss)
 
 
-def _with_seeds_of(rule: Rule, network: Network) -> Network:
-    """The networks, one for each seed of the rule, where that has seeds and there is one network."""
-    lead, own = seeds_of(network), rule.num_seeds
-    if own is None or lead == (own,):
-        return network
-    if lead:
-        raise ValueError(f"the rule has arrays for {own} seeds, but there are {lead[0]} networks; give one a seed")
-    return copies(network, own)
+def _with_seeds_of(counts: tuple[int | None, ...], network: Network) -> Network:
+    """The networks; one network is copied for each seed of the rule or of `project_on`, where these have seeds."""
+    known, lead = {count for count in counts if count is not None}, seeds_of(network)
+    if len(known | set(lead)) > 1:
+        raise ValueError(
+            f"the rule has arrays for {counts[0]} seeds, but there are {lead[0]} networks; give one a seed"
+            if lead and known == {counts[0]}
+            else f"rule, networks and project_on are of {sorted(known | set(lead))} seeds; give all the same number"
+        )
+    return network if lead or not known else copies(network, known.pop())
 
 
-def names_of(record: Any) -> tuple[str, ...]:
-    """The names of what is to be recorded; `ValueError` for one that there is not."""
-    names = (record,) if isinstance(record, str) else record
-    if not isinstance(names, list | tuple):
-        raise ValueError(f"record is {in_words(record)}; give a list of names, such as ['cosine']")
-    for name in names:
-        check_choice("record", name, MEASURES)
-    return tuple(names)
+def _spans(project_on: Any, network: Network) -> tuple[Any, ...]:
+    """For each layer an orthonormal basis of the directions that its steps are held to, or `None`."""
+    layers = [cell_of(layer) for layer in network.layers]
+    if project_on is None:
+        return (None,) * len(layers)
+    given = project_on if isinstance(project_on, list | tuple) and len(layers) > 1 else [project_on]
+    if len(given) != len(layers):
+        raise ValueError(f"project_on must be a list of {len(layers)} matrices, one a layer, None for a free one")
+    return tuple(None if x is None else _span(x, cell.sizes[0]) for x, cell in zip(given, layers, strict=True))
+
+
+def _span(directions: Any, hidden: int) -> Any:
+    found = np.asarray(as_float_array(directions, "project_on"), float)
+    if found.ndim not in (2, 3) or found.shape[-1] != hidden or 0 in found.shape:
+        raise ValueError(f"project_on has shape {found.shape}; give (directions, {hidden}), or one such matrix a seed")
+    check_finite("matrix project_on", found)
+    return jnp.asarray(basis_of(found.mT))
 
 
 @in_our_arithmetic
