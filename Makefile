@@ -48,7 +48,7 @@ lock: $(VENV)/.test $(VENV)/.bench $(VENV)/.docs
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) $(OUT) build docs/reference .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OUT) build docs/reference docs/report .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # A virtual environment; where the venv module lacks ensurepip, virtualenv makes one.
 $(BIN)/python:

@@ -6,10 +6,12 @@ from pathlib import Path
 import command_line
 import pytest
 import reference
+import report
 from built_site import broken_links
 from test_docstrings import public_objects
 
 import localgrad as lg
+from localgrad.reproduction.catalogue import NAMES as NAMES_OF_EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(name for name, value in public_objects() if not name.startswith("__"))
@@ -137,3 +139,25 @@ def test_what_is_broken_is_named(tmp_path, body, words):
     [sentence] = broken_links(tmp_path)
     assert sentence.startswith("a.html ")
     assert words in sentence
+
+
+def compared(id, word, result):
+    values = {"statement": "w* is | small", "source": "theory", "expected": "≤ 1", "measured": 0.5, word: result}
+    return {"id": id, "experiment": id.partition(".")[0]} | values
+
+
+def test_the_report_has_a_page_an_experiment_and_links_from_verdicts_to_claims():
+    verdict = {"statement": "BPTT *rests*", "source": "here", "verdict": "partly", "why": "so", "tests": ["rates.one"]}
+    claims = [compared("rates.one", "holds", True), compared("rates.two", "holds", False)]
+    made = report.pages({"paper": [verdict], "claims": claims, "checks": [compared("rates.three", "agrees", False)]})
+    assert set(made) == {"index.md", *(f"{name}.md" for name in NAMES_OF_EXPERIMENTS)}
+    assert r'BPTT \*rests\* *(here)* | **partly** | so <a href="rates.html#rates.one">rates.one</a>' in made["index.md"]
+    assert r'<span id="rates.one"></span>w\* is \| small | theory | ≤ 1 | 0.5 | holds |' in made["rates.md"]
+    assert [made["rates.md"].count(word) for word in ("**fails**", "**differs**")] == [1, 1]
+    assert "figures/rates.png" in made["rates.md"]
+    assert "## Claims" not in made["limits.md"]
+
+
+def test_a_report_that_is_newer_than_the_sources_is_not_computed_again(tmp_path):
+    (tmp_path / "claims.json").write_text('{"claims": []}')
+    assert report.compute(tmp_path) == {"claims": []}

@@ -1,4 +1,4 @@
-"""What the site does beyond Sphinx: it writes the reference, links the names in code, and is checked when it is done.
+"""What the site does beyond Sphinx: it writes the reference and the report, links names in code, and is checked.
 
 Pages included from the root of the repository link to files as GitHub needs it (`docs/theory.md`); here these become
 pages of the site. A name in code, `lg.learn` anywhere or `learn` in the reference, becomes a link to its entry. A
@@ -11,6 +11,7 @@ from typing import Any
 
 import command_line
 import reference
+import report
 from built_site import broken_links
 from docutils import nodes
 from sphinx.addnodes import desc, pending_xref
@@ -21,12 +22,17 @@ from sphinx.errors import ExtensionError
 ROOT_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
 
 
-def write_reference(app: Sphinx) -> None:
-    """The pages of the reference; a file that is as it should be is left, so that Sphinx need not read it again."""
-    folder = Path(app.srcdir) / "reference"
+def write_pages(app: Sphinx) -> None:
+    """The pages of the reference and of the report."""
+    source = Path(app.srcdir)
+    write(source / "reference", reference.pages() | {"command_line.md": command_line.page()})
+    write(source / "report", report.pages(report.compute(source / "report")))
+
+
+def write(folder: Path, pages: dict[str, str]) -> None:
+    """The pages of a folder; a file that is as it should be is left, so that Sphinx need not read it again."""
     folder.mkdir(exist_ok=True)
-    pages = reference.pages() | {"command_line.md": command_line.page()}
-    for path in folder.iterdir():
+    for path in folder.glob("*.md"):
         if path.name not in pages:
             path.unlink()
     for name, text in pages.items():
@@ -79,7 +85,7 @@ def check_site(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register all this with Sphinx."""
-    app.connect("builder-inited", write_reference)
+    app.connect("builder-inited", write_pages)
     app.connect("include-read", link_pages)
     app.connect("doctree-read", link_names)
     app.connect("build-finished", check_site)

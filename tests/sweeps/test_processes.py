@@ -145,7 +145,7 @@ def test_the_main_process_is_killed_at_random_moments(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the processes of a session from /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_a_sweep_on_processes_is_ended_and_goes_on(number, folder, tmp_path):
-    """First one of its workers is killed, and another one takes its place; then it is ended, and its workers with it."""
+    """First one of its workers is killed, and another takes its place; then it is ended, and its workers with it."""
     out = tmp_path / "runs.zarr"
     words = ("-m", "localgrad", "sweep", str(folder / "sweep.toml"), "--out", str(out), "--workers", "2")
     program = start(*words, cwd=tmp_path, start_new_session=True)
