@@ -53,3 +53,11 @@ def test_figures_are_drawn_without_pyplot_state():
     assert b"<svg" in figure_to_svg(figure)
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         assert pyplot.get_fignums() == []
+
+
+def test_a_notebook_shows_a_figure_as_the_last_value_of_a_cell():
+    figure, axes = new_figure()
+    axes[0].plot([0, 1], [0, 1])
+    shown = figure._repr_png_()
+    assert shown.startswith(b"\x89PNG")
+    assert len(shown) > 1000

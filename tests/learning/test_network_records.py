@@ -1,4 +1,4 @@
-"""What is recorded along a run of networks of cells: against definitions written out, and where it is known in advance."""
+"""What is recorded along a run of networks of cells: against definitions written out, and where known in advance."""
 
 import jax
 import jax.numpy as jnp

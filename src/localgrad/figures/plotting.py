@@ -90,6 +90,13 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(settings | _SETTINGS)
 
 
+class NotebookFigure(Figure):
+    """A figure that a notebook shows as the last value of a cell, with no backend to choose."""
+
+    def _repr_png_(self) -> bytes:
+        return figure_to_png(self, dpi=100)
+
+
 def new_figure(
     rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float | None = None, **subplots: Any
 ) -> tuple[Figure, np.ndarray]:
@@ -110,7 +117,7 @@ def new_figure(
     if height is None:
         height = 3.2 if rows * columns == 1 else 2.6 * rows
     with style():
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = NotebookFigure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False, **subplots)
         figure.align_labels()
