@@ -3,13 +3,16 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from sweep_cases import MODES, changed, data_files
 
@@ -204,6 +207,20 @@ def test_workers_started_by_hand_one_of_which_is_killed(folder, tmp_path):
         for process in reversed(started):
             process.kill()
             process.communicate()
+
+
+@pytest.mark.slow
+def test_the_local_pool_listens_on_the_loopback_only_and_takes_no_port_that_others_use():
+    with socket.socket() as taken:
+        with suppress(OSError):  # held by someone else
+            taken.bind(("0.0.0.0", 8787))
+            taken.listen()
+        with pool.local_pool(1):
+            here = psutil.Process()
+            processes = [here, *here.children(recursive=True)]
+            found = [c.laddr for x in processes for c in x.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    assert len(found) > 3
+    assert {address.ip for address in found if address.port != 8787} == {"127.0.0.1"}
 
 
 def test_workers_with_other_versions_are_refused(tmp_path, monkeypatch):

@@ -43,6 +43,8 @@ def local_pool(workers: int) -> Iterator[Compute]:
     from distributed import Client, LocalCluster
 
     settings: dict[str, Any] = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
+    # Its server of numbers takes whatever port is free: two sweeps at once must not want the same.
+    settings |= {"scheduler_kwargs": {"dashboard": False, "dashboard_address": "127.0.0.1:0"}}
     settings |= {"env": _ENVIRONMENT | {FLAGS: flags_of_workers()}, "preload": ["localgrad.sweeps.worker"]}
     try:
         cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", **settings)
