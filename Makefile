@@ -57,24 +57,24 @@ $(BIN)/python:
 
 $(VENV)/.reproduce: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing localgrad into $(VENV) (once; a few minutes) ..."
-	$(INSTALL) -e '.[reproduce,sweeps,connectome,files]'
+	$(INSTALL) -e '.[reproduce,sweeps,connectome,files,explore]'
 	$(COMPILE)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing localgrad and its test tools into $(VENV) (once; a few minutes) ..."
-	$(INSTALL) -e '.[reproduce,sweeps,connectome,files,test]'
+	$(INSTALL) -e '.[reproduce,sweeps,connectome,files,explore,test]'
 	$(COMPILE)
 	@touch $@ $(VENV)/.reproduce
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the benchmarks' peers into $(VENV) (once; a few minutes) ..."
-	$(INSTALL) -e '.[reproduce,sweeps,connectome,bench]'
+	$(INSTALL) -e '.[reproduce,sweeps,connectome,explore,bench]'
 	$(COMPILE)
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what makes the documentation into $(VENV) (once; a few minutes) ..."
-	$(INSTALL) -e '.[reproduce,sweeps,connectome,files,docs]'
+	$(INSTALL) -e '.[reproduce,sweeps,connectome,files,explore,docs]'
 	$(COMPILE)
 	@touch $@

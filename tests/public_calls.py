@@ -154,6 +154,8 @@ def calls(folder):
             {"num_starts": 2, "low": lg.Mode(0.0, 0.0, 0.0), "high": MODE, "seed": 0, "duration": 0.1, "rtol": 1e-5}
             | poles,
         ),
+        # the explorer
+        "explore": ((RFLO, OPTIMUM), {"port": 0, "browser": False}),
         "boundary": (
             (RFLO, MODE, lg.Mode(0.6, 0.4, 0.1), OPTIMUM),
             {"duration": 0.1, "samples": 3, "precision": 1e-3, "rtol": 1e-6, "atol": 1e-8} | poles,

@@ -11,7 +11,7 @@ from localgrad.rules.presets import PRESETS, make_rule, parameters_of
 
 SOURCE = Path(localgrad.__file__).parent
 FILES = {path.relative_to(SOURCE).as_posix(): path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
-MAY_NAME_RULES = {"rules/presets.py", "figures/plotting.py"}  # the list of presets, and the table of their looks
+MAY_NAME_RULES = {"rules/presets.py", "figures/looks.py"}  # the list of presets, and the table of their looks
 
 
 def names_of(preset: str) -> set[str]:

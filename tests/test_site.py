@@ -102,7 +102,7 @@ def test_names_in_code_become_links(code, bare, target):
 def test_the_command_line_is_there_with_all_options():
     page = command_line.page()
     commands = re.findall(r"^## localgrad (\w+)$", page, re.MULTILINE)
-    assert commands == ["reproduce", "derive", "analyze", "basin", "train", "sweep", "show"]
+    assert commands == ["reproduce", "derive", "analyze", "basin", "train", "sweep", "show", "explore"]
     assert "RULES" not in page
     for option in ("--latex", "--spectral-radius", "--grid", "--learning-rate", "--dry-run", "--facet", "--jobs"):
         assert f"| `{option}" in page, option

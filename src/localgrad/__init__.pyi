@@ -9,6 +9,7 @@ from .diagnostics.comparison import compare_updates as compare_updates
 from .diagnostics.kernel import Kernel as Kernel
 from .diagnostics.kernel import kernel as kernel
 from .diagnostics.rank import singular_spectrum as singular_spectrum
+from .explorer.launch import explore as explore
 from .learning.curve import LearningCurve as LearningCurve
 from .learning.flow import learn as learn
 from .learning.methods import Flow as Flow

@@ -10,8 +10,9 @@ import localgrad.modes.basins as module
 from localgrad import BPTT, RFLO, Mode, Outcome, learn_mode
 from localgrad.cli.commands import app
 from localgrad.cli.maps import parse_axis
+from localgrad.figures.looks import OUTCOME_KINDS
 from localgrad.modes.basins import basins, sample_basins
-from localgrad.reproduction.theory.basin_maps import KINDS, draw_basin, kinds
+from localgrad.reproduction.theory.basin_maps import draw_basin, kinds
 
 TEACHER = Mode(1.0, 1.0, 0.8)
 AXIS = np.linspace(-2.1, 1.9, 6)
@@ -85,7 +86,7 @@ def test_bad_sample():
 
 def test_kinds_follow_outcome_and_branch():
     data = xr.Dataset({"outcome": ("x", [0, 0, 1, 2, 3]), "branch": ("x", [1, -1, 0, 0, 0])})
-    assert kinds(data).values.tolist() == list(range(len(KINDS)))
+    assert kinds(data).values.tolist() == list(range(len(OUTCOME_KINDS)))
 
 
 def test_figure_of_a_slice():

@@ -30,7 +30,7 @@ class _Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return [
             name
-            for name in ("reproduce", "derive", "analyze", "basin", "train", "sweep", "show")
+            for name in ("reproduce", "derive", "analyze", "basin", "train", "sweep", "show", "explore")
             if name in self.commands
         ]
 
@@ -64,7 +64,9 @@ def _interrupted(interruption: KeyboardInterrupt) -> typer.Exit:
 def _describe(error: Exception) -> str:
     """One sentence for the user: what is wrong and what helps."""
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("localgrad"):
-        extra = "sweeps" if error.name in ("dask", "distributed") else "reproduce"
+        server = dict.fromkeys(("starlette", "uvicorn", "websockets"), "explore")
+        extras = {"dask": "sweeps", "distributed": "sweeps"} | server
+        extra = extras.get(str(error.name).partition(".")[0], "reproduce")
         return f"the package {error.name!r} is not installed; try: pip install 'localgrad[{extra}]'"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return f"the memory of this machine does not suffice ({error or 'out of memory'}); take smaller sizes or counts"

@@ -1,7 +1,7 @@
 """One look for all figures: legible in print, in grey, and for colour-blind readers.
 
 A rule has the same colour, line style and marker in every figure (`rule_style`), told apart by any one of the three.
-Colours are those of Okabe & Ito (2008). Figures are plain `Figure` objects: no pyplot, no global state, no display.
+Colours stand in `looks.py`. Figures are plain `Figure` objects: no pyplot, no global state, no display.
 
     figure, axes = new_figure(columns=2)
     axes[0].plot(s, rate, **rule_style(rule.key), label=rule.name)
@@ -25,32 +25,22 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from localgrad.figures.looks import BLACK as BLACK
+from localgrad.figures.looks import BLUE as BLUE
+from localgrad.figures.looks import GREEN as GREEN
+from localgrad.figures.looks import GREY as GREY
+from localgrad.figures.looks import ORANGE as ORANGE
+from localgrad.figures.looks import PALETTE as PALETTE
+from localgrad.figures.looks import SKY as SKY
+from localgrad.figures.looks import VERMILLION as VERMILLION
+from localgrad.figures.looks import rule_style as rule_style
 from localgrad.files import FIGURE_SUFFIXES, write_atomically
-
-# Okabe & Ito 2008, without their yellow, which is too light for lines on white.
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
-GREY = "#767676"
-PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
-"""Colours for what is not a rule: modes, panels, branches."""
 
 SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
 """Colour maps for magnitudes, and for signed values about zero."""
 
 WIDTH = 7.0
 """Width of a figure in inch."""
-
-_RULES: dict[str, tuple[str, Any, str]] = {
-    "bptt": (BLACK, "-", "o"),
-    "tbptt-1": (BLUE, "--", "s"),
-    "rflo": (VERMILLION, "-.", "^"),
-    "eprop": (GREEN, ":", "D"),
-    "eprop-random": (PURPLE, (0, (3, 1, 1, 1, 1, 1)), "v"),
-    "feedback-alignment": (ORANGE, (0, (8, 2)), "P"),
-    "three-factor": (GREY, (0, (1, 3)), "X"),
-}
-_LONGER_TRUNCATIONS = {2: ("-", "p"), 3: ((0, (4, 1)), "h"), 4: ((0, (2, 1)), "<"), 5: ((0, (1, 1)), ">")}
 
 _SETTINGS: dict[str, Any] = {
     "axes.formatter.min_exponent": 3,  # on log axes 0.02 rather than 2 × 10⁻², which overlaps its neighbours
@@ -122,27 +112,6 @@ def new_figure(
         axes = figure.subplots(rows, columns, squeeze=False, **subplots)
         figure.align_labels()
     return figure, axes.ravel()
-
-
-def rule_style(key: str) -> dict[str, Any]:
-    """`color`, `linestyle` and `marker` of the rule with this key (`Rule.key`): the same in every figure.
-
-    Truncated BPTT of two lags and more shares one colour. Rules without a look of their own are grey. For long curves
-    thin the markers, `ax.plot(x, y, **rule_style(key), markevery=0.1)`, or drop them with `| {"marker": ""}`.
-
-    >>> rule_style("bptt")
-    {'color': '#000000', 'linestyle': '-', 'marker': 'o'}
-    """
-    key = key.partition("#")[0]  # the mark of a second rule with this key
-    kind, _, lags = key.partition("-")
-    if key in _RULES:
-        color, linestyle, marker = _RULES[key]
-    elif f"{kind}-1" in _RULES and lags.isdecimal():
-        color = SKY
-        linestyle, marker = _LONGER_TRUNCATIONS.get(int(lags), ((0, (6, 1, 1, 1)), "*"))
-    else:
-        color, linestyle, marker = GREY, (0, (5, 3)), "d"
-    return {"color": color, "linestyle": linestyle, "marker": marker}
 
 
 def label_panels(axes: Any) -> None:

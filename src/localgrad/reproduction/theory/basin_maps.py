@@ -9,26 +9,21 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from localgrad.figures.plotting import BLUE, GREEN, VERMILLION, new_figure
-from localgrad.outcomes import Outcome
-
-KINDS = ("converged, s > 0", "converged, s < 0", "stalled", "diverged", "unfinished")
-COLORS = (BLUE, GREEN, "#F0E442", "#CFCFCF", "#000000")
+from localgrad.figures.looks import OUTCOME_COLORS, OUTCOME_KINDS, outcome_kinds, slowness
+from localgrad.figures.plotting import VERMILLION, new_figure
 
 
 def kinds(data: xr.Dataset) -> xr.DataArray:
-    """Index into `KINDS` of every start."""
-    other = data.outcome + 1  # STALLED, DIVERGED and UNFINISHED follow the two branches
-    return xr.where(data.outcome == Outcome.CONVERGED, xr.where(data.branch > 0, 0, 1), other)
+    """Index into `OUTCOME_KINDS` of every start."""
+    return data.outcome.copy(data=outcome_kinds(data.outcome.values, data.branch.values))
 
 
 def draw_slice(ax: Axes, data: xr.Dataset, teacher: tuple[float, float, float]) -> None:
     """A two-dimensional map: colour by how it ended, paler the longer it took to converge."""
     y, x = data.outcome.dims
     kind = kinds(data).values
-    color = np.array([to_rgb(c) for c in COLORS])[kind]
-    slowness = np.clip((np.log10(data.time.values + 1e-9) + 0.5) / 2.5, 0, 0.85)[..., None]
-    image = np.where((kind < 2)[..., None], color + (1 - color) * slowness, color)
+    color = np.array([to_rgb(c) for c in OUTCOME_COLORS])[kind]
+    image = np.where((kind < 2)[..., None], color + (1 - color) * slowness(data.time.values)[..., None], color)
     left, right, low, high = (float(data[axis][i]) for axis in (x, y) for i in (0, -1))
     ax.imshow(image, origin="lower", extent=(left, right, low, high), aspect="auto", interpolation="nearest")
     _draw_landmarks(ax, data, x, y, teacher)
@@ -64,7 +59,7 @@ def _draw_landmarks(ax: Axes, data: xr.Dataset, x: str, y: str, teacher: tuple[f
 
 def legend_handles(present: np.ndarray) -> list[Patch]:
     """Legend entries of the kinds that occur."""
-    return [Patch(color=COLORS[i], label=KINDS[i]) for i in np.unique(present)]
+    return [Patch(color=OUTCOME_COLORS[i], label=OUTCOME_KINDS[i]) for i in np.unique(present)]
 
 
 def draw_basin(data: xr.Dataset) -> Figure:
