@@ -111,7 +111,7 @@ def calls(folder):
         ),
         "Trainer": ((lg.BPTT(), TEACHER), sampled),
         "save": ((curve, folder / "again.npz"), {}),
-        "load_run": ((run,), {"rule": None}),
+        "load_run": ((run,), {"rule": None, "network": None, "task": None}),
         "sweep": (
             ({"kind": "modes", "run": {"a": 0.5, "b": 0.5, "w": 0.0, "teacher_w": 0.8}, "axes": {"rule": ["bptt"]}},),
             {"out": folder / "runs.zarr", "workers": 0, "scheduler": None, "progress": False},

@@ -1,4 +1,4 @@
-"""What is recorded along a run of networks of cells: against definitions written out, and where known in advance."""
+"""What is recorded along a run of networks of cells: by definitions written out, and where it is known in advance."""
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,7 @@ def test_cosines_are_those_of_the_updates_on_the_next_batch(tanh_run):
     assert abs(tanh_run.records["cosine"][0]) < 0.9
 
 
+@pytest.mark.slow
 def test_curvatures_are_those_of_the_dense_hessian(tanh_run):
     batch, net = Summing().sample(jax.random.fold_in(KEY, 4), 4), tanh_run.final
     start, back = ravel_pytree(net)
@@ -121,7 +122,8 @@ def test_angles_are_between_the_leading_directions_of_seeds():
     assert np.all(own.records["angle layers[0].W"][0, -1, 1:] > angle[0, -1, 1:])  # shared feedback, shared directions
 
 
-def test_stacks_spikes_and_complex_units_are_recorded_too():
+@pytest.mark.slow
+def test_stacks_gates_and_complex_units_are_recorded_too():
     rng = np.random.default_rng(0)
     first = lg.cells.GRU(rng.normal(size=(3, HIDDEN, HIDDEN)), rng.normal(size=(3, HIDDEN, INPUT)), None)
     second = lg.cells.LRU(None, rng.normal(size=(2, HIDDEN, HIDDEN)), None)
@@ -153,6 +155,7 @@ def test_steps_are_held_to_a_span(how):
     assert np.linalg.norm(change(free) - change(held)) > 1e-3
 
 
+@pytest.mark.slow
 def test_each_seed_has_a_span_of_its_own_and_layers_may_be_free():
     spans = feedback(2)
     run = lg.train(lg.BPTT(), network(), Summing(), num_steps=2, project_on=spans, **RATE)

@@ -24,6 +24,8 @@ from localgrad.learning.checkpoints import read_arrays
 from localgrad.learning.curve import LearningCurve
 from localgrad.learning.methods import Flow, Steps
 from localgrad.learning.model_arrays import final_model, kind_of, model_of, of_final, of_model, task_of
+from localgrad.learning.networks.result import NetworkRun
+from localgrad.learning.networks.stored import network_run, of_network_run
 from localgrad.learning.result import TrainingRun
 from localgrad.learning.run_checks import check_run, check_same_rule
 from localgrad.learning.trainer import Trainer
@@ -44,35 +46,36 @@ Arrays = dict[str, Any]
 _DAMAGED = (KeyError, TypeError, IndexError, AttributeError, OverflowError, NotImplementedError)
 
 
-def save(run: LearningCurve | TrainingRun, path: str | os.PathLike[str]) -> None:
+def save(run: LearningCurve | TrainingRun | NetworkRun, path: str | os.PathLike[str]) -> None:
     """Store what `learn` or `train` returned in an `.npz` file, whole or not at all.
 
     The file holds plain arrays and one text in JSON: the problem, the rule, the weights at both ends and on the way,
     losses and outcome. A file that is there is replaced.
 
-    **Arguments:** `run`: a `LearningCurve` or `TrainingRun`; `path`: a file whose name ends in `.npz`.
+    **Arguments:** `run`: a `LearningCurve`, `TrainingRun` or `NetworkRun`; `path`: a file whose name ends in `.npz`.
 
     **Raises:** `ValueError` for another object or ending; `OSError` that names a file that cannot be written.
     """
-    if not isinstance(run, LearningCurve | TrainingRun):
+    if not isinstance(run, LearningCurve | TrainingRun | NetworkRun):
         raise ValueError(f"the run is a {type(run).__name__}; give what lg.learn or lg.train returned")
     check_path("the path of a run", path)
     check_target(path, "run", (".npz",))
-    arrays, words = _of_curve(run) if isinstance(run, LearningCurve) else _of_training(run)
+    arrays, words = of_network_run(run) if isinstance(run, NetworkRun) else _of_linear(run)
     words |= {"format": FORMAT, "localgrad": version("localgrad"), "rule": _words_of_rule(run.rule)}
-    words["model"] = type(run.initial).__name__
-    arrays |= _of_rule(run.rule) | of_final(run.final) | of_model("initial.", run.initial) | named_arrays(run.task)
+    arrays |= _of_rule(run.rule)
     with write_atomically(Path(path)) as stream:
         plain = {name: np.asarray(value) for name, value in arrays.items()}
         np.savez(stream, allow_pickle=False, description=np.array(json.dumps(words)), **plain)
 
 
-def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None) -> LearningCurve | TrainingRun:
+def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None, network: Any = None, task: Any = None) -> Any:
     """The run in a file of `save` or of `localgrad train --out`.
 
-    **Arguments:** `path`: the file; `rule`: needed only for a rule with a term of one's own, whose code is in no file.
+    **Arguments:** `path`: the file. Needed only for what has code of one's own, which is in no file: `rule`, with a
+    term of one's own; `network`, one like that of the run, with a cell or an activation of one's own; `task`, where
+    that is not one of `lg.tasks`.
 
-    **Returns:** a `LearningCurve` or a `TrainingRun`, as it was saved.
+    **Returns:** a `LearningCurve`, `TrainingRun` or `NetworkRun`, as it was saved.
 
     **Raises:** `ValueError` naming the file and what is wrong with it.
 
@@ -88,6 +91,10 @@ def load_run(path: str | os.PathLike[str], *, rule: Rule | None = None) -> Learn
         arrays = read_arrays(Path(path))
         words = _description(arrays)
         found = _rule(arrays, words["rule"]) if rule is None else _given(rule, arrays, words["rule"])
+        if words["kind"] == "network":
+            return network_run(arrays, words, found, network, task)
+        if network is not None or task is not None:
+            raise ValueError("it is no run of networks of cells; leave network and task out")
         kind = kind_of(words)
         initial = model_of(arrays, "initial.", kind)
         problem = {"task": task_of(arrays), "initial": initial, "final": final_model(arrays, kind, initial)}
@@ -113,7 +120,7 @@ def _description(arrays: Arrays) -> dict[str, Any]:
     if (
         not isinstance(words, dict)
         or not _is_this(words.get("format"), FORMAT)
-        or words.get("kind") not in ("curve", "training")
+        or words.get("kind") not in ("curve", "training", "network")
     ):
         raise ValueError(f"it has another format than {FORMAT}, which this localgrad reads; save the run again")
     return words
@@ -124,6 +131,12 @@ def _is_this(value: Any, number: int) -> bool:
 
 
 # --- the two kinds of runs -------------------------------------------------------------------------------------------
+
+
+def _of_linear(run: LearningCurve | TrainingRun) -> tuple[Arrays, dict[str, Any]]:
+    arrays, words = _of_curve(run) if isinstance(run, LearningCurve) else _of_training(run)
+    arrays |= of_final(run.final) | of_model("initial.", run.initial) | named_arrays(run.task)
+    return arrays, words | {"model": type(run.initial).__name__}
 
 
 def _of_curve(run: LearningCurve) -> tuple[Arrays, dict[str, Any]]:
