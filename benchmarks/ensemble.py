@@ -54,7 +54,7 @@ def ours(start: np.ndarray, tolerance: float) -> np.ndarray:
 
 @njit
 def _velocity(_, state):
-    return np.array(rates(state[0], state[1], state[2], 1.0, 0.0, 0.5, 0.0, 1.0, 0.8, (None, None)))
+    return np.array(rates(state[0], state[1], state[2], 1.0, 0.0, 0.5, 0.0, 1.0, 0.8, (None, None, None)))
 
 
 def scipy(start: np.ndarray, tolerance: float, *, method: str = "LSODA", velocity: Callable = _velocity) -> np.ndarray:
@@ -197,7 +197,7 @@ def _multiply_add(repetitions):
 
 def operations_per_step() -> int:
     """Additions, multiplications, divisions and roots of a step in one lane, counted in the compiled loops."""
-    rosenbrock.sweep(np.zeros(rows.NUM_ROWS * len(LANES)), LANES, (None, None), None, 1e-6, 1e-6, 0.0, 1e5)
+    rosenbrock.sweep(np.zeros(rows.NUM_ROWS * len(LANES)), LANES, (None, None, None), None, 1e-6, 1e-6, 0.0, 1e5)
     assembly = next(iter(rosenbrock.sweep.inspect_asm().values()))
     packed = re.findall(r"^\s+(v\w+)pd\s.*[yz]mm", assembly, flags=re.MULTILINE)
     fused = sum(name.startswith(("vfma", "vfms", "vfnm")) for name in packed)

@@ -371,11 +371,22 @@ def layer_update(
 
 
 def layer_update_of_noise(
-    F: np.ndarray, m: np.ndarray, lags: int | None, student: Network, teacher: Network, x: np.ndarray, loss: str
+    F: np.ndarray,
+    m: np.ndarray,
+    lags: int | None,
+    student: Network,
+    teacher: Network,
+    x: np.ndarray,
+    loss: str,
+    delay: int = 0,
 ) -> Network:
-    """The mean update that the sequences `x` (steps × sequences × input) bring to a layer, from what it recorded."""
+    """The mean update that the sequences `x` (steps × sequences × input) bring to a layer, from what it recorded.
+
+    Errors arrive `delay` steps late, the last one at the sequences' end.
+    """
     (C, poles, B), (C_star, poles_star, B_star) = student, teacher
-    horizon, num_sequences, _ = x.shape
+    steps, num_sequences, _ = x.shape
+    horizon = steps - delay
     h, h_star = ([np.zeros((num_sequences, len(z)), complex)] for z in (poles, poles_star))
     for now in x:
         h.append(poles * h[-1] + now @ B.T)
@@ -384,10 +395,11 @@ def layer_update_of_noise(
     last_steps = [horizon] if loss == "final" else range(1, horizon + 1)
     for t in last_steps:
         error = np.real(h[t] @ C.T - h_star[t] @ C_star.T) / (len(last_steps) * num_sequences)
-        dC += error.T @ h[t].conj()
+        now = t + delay
+        dC += error.T @ h[now].conj()
         credit = error @ F.conj()
-        for j in range(t if lags is None else min(lags, t)):
-            dpoles += np.sum(credit * h[t - 1 - j].conj(), axis=0)
-            dB += credit.T @ x[t - 1 - j]
+        for j in range(now if lags is None else min(lags, now)):
+            dpoles += np.sum(credit * h[now - 1 - j].conj(), axis=0)
+            dB += credit.T @ x[now - 1 - j]
             credit = credit * np.conj(m)
     return dC, dpoles, dB

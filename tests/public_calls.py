@@ -51,6 +51,8 @@ def calls(folder):
         "FixedMatrix": ((MATRIX,), {}),
         "Mask": ((MATRIX, 1.0), {}),
         "LowRank": ((1,), {}),
+        "Quantized": ((0.25, 1.0), {}),
+        "Coarse": ((MATRIX, lg.Quantized(0.25)), {}),
         # models
         "LinearRNN": (([[1.0]], [[0.5]], [[1.0]]), {}),
         "LeakyRNN": (([[1.0]], [[0.5]], [[1.0]], 0.5), {}),
@@ -122,6 +124,11 @@ def calls(folder):
         "singular_spectrum": ((NETWORK, TEACHER), {"feedback": MATRIX, "tolerance": 1e-3}),
         "compare_updates": (([lg.BPTT(), lg.EProp()], NETWORK, TEACHER), {"horizon": 3, "loss": "final"}),
         "kernel": ((lg.EProp(), NETWORK, TEACHER), {"horizon": 3, "loss": "final"}),
+        "update_covariance": ((lg.EProp(), NETWORK, TEACHER), {"horizon": 3}),
+        "stationary_spread": (
+            (lg.BPTT(), TEACHER, lg.tasks.white_noise_teacher(TEACHER).with_error_noise(0.1)),
+            {"learning_rate": 0.01, "batch_size": 2, "horizon": 3},
+        ),
         # modes
         "mode_update": ((RFLO, MODE, OPTIMUM), poles),
         "mode_loss": ((MODE, OPTIMUM), {}),
@@ -169,6 +176,7 @@ RESULTS = {
     "Cell",
     "Ensemble",
     "Kernel",
+    "Spread",
     "LearningCurve",
     "NetworkRun",
     "Outcome",

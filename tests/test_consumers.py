@@ -1,6 +1,7 @@
 """Every consumer of a rule, with every kind of term: it does what the term says, or refuses it in one sentence.
 
-What a term says is told once more in plain NumPy, as `F` and `M` of a network and `f` and `m` of a mode. A consumer
+What a term says is told once more in plain NumPy, as `F` of a readout and `M` of a Jacobian, and as `f` and `m` of a
+mode. A consumer
 that took a rule for another one would disagree with that; one that stumbles over it would not raise a `ValueError`.
 """
 
@@ -13,8 +14,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import FEEDBACK, HIDDEN, OUTPUT, STUDENT, TEACHER, assert_close, matrices, network
-from oracles import brute_force_update, updates_of_noise
+from cases import (
+    FEEDBACK,
+    HIDDEN,
+    LAYER,
+    LAYER_TEACHER,
+    OUTPUT,
+    STUDENT,
+    TEACHER,
+    assert_close,
+    layer,
+    matrices,
+    network,
+)
+from oracles import LONG, brute_force_update, layer_update, updates_of_noise
 from tiers import some
 
 import localgrad as lg
@@ -65,45 +78,76 @@ class Leaks(lg.Term):
 
 @dataclass(frozen=True)
 class Kind:
-    """A rule with a term, and what it should be: `F` and `M` here, `f(a)` and `m(w)` on a mode (`None`: refused)."""
+    """A rule with a term, and what it should be: `F(A)`, `M(J)`, and `f(a)`, `m(w)` on a mode (`None`: refused)."""
 
     rule: lg.Rule
-    F: np.ndarray
-    M: np.ndarray
+    F_of: Callable[[np.ndarray], np.ndarray]
+    M_of: Callable[[np.ndarray], np.ndarray]
     mode_rule: lg.Rule
     f: Callable[[float], float] | None
     m: Callable[[float], float] | None
+
+    @property
+    def F(self) -> np.ndarray:
+        return self.F_of(A)
+
+    @property
+    def M(self) -> np.ndarray:
+        return self.M_of(W)
 
     @property
     def has_modes(self) -> bool:
         return self.f is not None and self.m is not None
 
 
-def of_feedback(term: lg.Term, F: np.ndarray, mode_term: lg.Term, f: Any) -> Kind:
-    return Kind(lg.Rule(term, 0.4), F, 0.4 * EYE, lg.Rule(mode_term, 0.4), f, lambda w: 0.4)
+def of_feedback(term: lg.Term, F: Any, mode_term: lg.Term, f: Any) -> Kind:
+    return Kind(lg.Rule(term, 0.4), F, lambda J: 0.4 * EYE, lg.Rule(mode_term, 0.4), f, lambda w: 0.4)
 
 
-def of_propagator(term: lg.Term, M: np.ndarray, mode_term: lg.Term, m: Any) -> Kind:
-    return Kind(lg.Rule(FEEDBACK, term), FEEDBACK, M, lg.Rule(-0.7, mode_term), lambda a: -0.7, m)
+def of_propagator(term: lg.Term, M: Any, mode_term: lg.Term, m: Any) -> Kind:
+    return Kind(lg.Rule(FEEDBACK, term), lambda A: FEEDBACK, M, lg.Rule(-0.7, mode_term), lambda a: -0.7, m)
 
 
-U, S, Vt = np.linalg.svd(W)
+def nearest_of_rank_2(J: np.ndarray) -> np.ndarray:
+    U, S, Vt = np.linalg.svd(J)
+    return (U[:, :2] * S[:2]) @ Vt[:2]
+
+
+def in_halves(x: np.ndarray) -> np.ndarray:
+    if np.iscomplexobj(x):
+        return in_halves(x.real) + 1j * in_halves(x.imag)
+    return np.floor(2 * x + 0.5) / 2
+
+
 KINDS = {
-    "sign-symmetric": of_feedback(lg.SignSymmetric(0.5), 0.5 * np.sign(A), lg.SignSymmetric(0.5), lambda a: 0.5),
-    "masked-feedback": of_feedback(lg.Mask(SYMMETRIC_MASK), SYMMETRIC_MASK * A, lg.Mask(0.8), lambda a: 0.8 * a),
-    "own-feedback": of_feedback(Cubed(), A**3, Cubed(), lambda a: a**3),
-    "networks-only-feedback": of_feedback(NetworksOnly(), np.tanh(A), NetworksOnly(), None),
-    "weight-mirror": of_feedback(lg.WeightMirror(FEEDBACK, 0.5), FEEDBACK, lg.WeightMirror(-0.7, 0.5), None),
-    "kolen-pollack": of_feedback(lg.KolenPollack(FEEDBACK, 0.5), FEEDBACK, lg.KolenPollack(-0.7, 0.5), None),
-    "mask": of_propagator(lg.Mask(MASK), MASK * W, lg.Mask(0.8), lambda w: 0.8 * w),
-    "fixed-matrix": of_propagator(lg.FixedMatrix(0.5 * MASK.T), 0.5 * MASK.T, lg.FixedMatrix(0.3), lambda w: 0.3),
-    "low-rank": of_propagator(lg.LowRank(2), (U[:, :2] * S[:2]) @ Vt[:2], lg.LowRank(1), None),
-    "own-propagator": of_propagator(Cubed(), W**3, Cubed(), lambda w: w**3),
-    "own-diagonal": of_propagator(Leaks(), 0.3 * EYE, Leaks(), lambda w: 0.3),
-    "networks-only-propagator": of_propagator(NetworksOnly(), np.tanh(W), NetworksOnly(), None),
+    "sign-symmetric": of_feedback(
+        lg.SignSymmetric(0.5), lambda A: 0.5 * A / np.abs(A), lg.SignSymmetric(0.5), lambda a: 0.5
+    ),
+    "masked-feedback": of_feedback(
+        lg.Mask(SYMMETRIC_MASK), lambda A: SYMMETRIC_MASK * A, lg.Mask(0.8), lambda a: 0.8 * a
+    ),
+    "quantized": of_feedback(lg.Quantized(0.5), in_halves, lg.Quantized(0.5), lambda a: np.floor(2 * a + 0.5) / 2),
+    "coarse": of_feedback(
+        lg.Coarse(FEEDBACK, lg.Mask(SYMMETRIC_MASK), lg.Quantized(0.5)),
+        lambda A: in_halves(SYMMETRIC_MASK * FEEDBACK),
+        lg.Coarse(-0.7, lg.Quantized(0.5)),
+        lambda a: -0.5,
+    ),
+    "own-feedback": of_feedback(Cubed(), lambda A: A**3, Cubed(), lambda a: a**3),
+    "networks-only-feedback": of_feedback(NetworksOnly(), np.tanh, NetworksOnly(), None),
+    "weight-mirror": of_feedback(lg.WeightMirror(FEEDBACK, 0.5), lambda A: FEEDBACK, lg.WeightMirror(-0.7, 0.5), None),
+    "kolen-pollack": of_feedback(lg.KolenPollack(FEEDBACK, 0.5), lambda A: FEEDBACK, lg.KolenPollack(-0.7, 0.5), None),
+    "mask": of_propagator(lg.Mask(MASK), lambda J: MASK * J, lg.Mask(0.8), lambda w: 0.8 * w),
+    "fixed-matrix": of_propagator(
+        lg.FixedMatrix(0.5 * MASK.T), lambda J: 0.5 * MASK.T, lg.FixedMatrix(0.3), lambda w: 0.3
+    ),
+    "low-rank": of_propagator(lg.LowRank(2), nearest_of_rank_2, lg.LowRank(1), None),
+    "own-propagator": of_propagator(Cubed(), lambda J: J**3, Cubed(), lambda w: w**3),
+    "own-diagonal": of_propagator(Leaks(), lambda J: 0.3 * EYE, Leaks(), lambda w: 0.3),
+    "networks-only-propagator": of_propagator(NetworksOnly(), np.tanh, NetworksOnly(), None),
 }
 # Each kind has compiled programs of its own: some in the fast tier, all in the slow one.
-_FAST = ("sign-symmetric", "kolen-pollack", "low-rank", "own-diagonal")
+_FAST = ("coarse", "kolen-pollack", "low-rank", "own-diagonal")
 every_kind = pytest.mark.parametrize("kind", some(KINDS.items(), _FAST))
 START, TARGET = lg.Mode(0.8, -1.2, 0.5), lg.Mode(1.1, 0.7, -0.6)
 
@@ -146,6 +190,34 @@ class TestNetworks:
         noise = np.asarray(Noise(jax.random.key(0), 4, 3).all(as_task(network(TEACHER))))
         expected = updates_of_noise(kind.F, kind.M, None, STUDENT, TEACHER, noise, "final")
         assert_close(matrices(update), [x.mean(axis=0) for x in expected], 1e-11)
+
+    def test_kernel(self, kind):
+        found = lg.kernel(kind.rule, network(STUDENT), network(TEACHER), horizon=5)
+        expected = brute_force_update(kind.F, kind.M, None, STUDENT, TEACHER, 5)
+        update = found.credit @ found.errors.ravel()
+        np.testing.assert_allclose(update, np.concatenate([x.ravel() for x in expected]), atol=1e-11)
+
+    @pytest.mark.parametrize("settings", [{}, {"horizon": 5, "loss": "sequence"}])
+    def test_leaky_networks(self, kind, settings):
+        """A leaky network is the network `(A, (1 − α) I + αW, αB)`, and its W and B learn α times as fast."""
+        A, W, B = STUDENT
+        leak = np.linspace(0.3, 0.9, HIDDEN)[:, None]
+        J = (1 - leak) * EYE + leak * W
+        dA, dJ, dB = brute_force_update(kind.F, kind.M_of(J), None, (A, J, leak * B), TEACHER, **settings)
+        found = lg.expected_update(kind.rule, lg.LeakyRNN(A, W, B, leak[:, 0]), network(TEACHER), **settings)
+        assert_close((found.A, found.W, found.B), (dA, leak * dJ, leak * dB), 1e-6)
+
+    @pytest.mark.parametrize("settings", [{}, {"horizon": 5, "loss": "sequence"}])
+    def test_layers(self, kind, settings):
+        student, teacher = layer(LAYER), layer(LAYER_TEACHER)
+        if kind.rule.learns or not kind.rule.propagator.is_elementwise:
+            words = refusal_of(lambda: lg.expected_update(kind.rule, student, teacher, **settings))
+            assert "learns is real" in words or type(kind.rule.terms[0]).__name__ in words
+            return
+        F, m = kind.F_of(LAYER[0]), np.diag(kind.M_of(np.diag(LAYER[1])))
+        over = {"horizon": LONG, **settings}
+        expected = layer_update(F, m, None, LAYER, LAYER_TEACHER, over["horizon"], over.get("loss", "final"))
+        assert_close(lg.expected_update(kind.rule, student, teacher, **settings).arrays, expected, 1e-9)
 
     def test_description(self, kind):
         F, M = kind.rule.describe().split("F = ")[1].split(", M = ")

@@ -6,10 +6,13 @@ from .cells.stack import Readout as Readout
 from .diagnostics.alignment import alignment as alignment
 from .diagnostics.alignment import effective_modes as effective_modes
 from .diagnostics.comparison import compare_updates as compare_updates
+from .diagnostics.covariance import update_covariance as update_covariance
 from .diagnostics.kernel import Kernel as Kernel
 from .diagnostics.kernel import kernel as kernel
 from .diagnostics.rank import singular_spectrum as singular_spectrum
 from .explorer.launch import explore as explore
+from .diagnostics.spread import Spread as Spread
+from .diagnostics.spread import stationary_spread as stationary_spread
 from .learning.curve import LearningCurve as LearningCurve
 from .learning.flow import learn as learn
 from .learning.methods import Flow as Flow
@@ -57,6 +60,8 @@ from .modes.stability import spectrum_at as spectrum_at
 from .modes.trajectory import Trajectory as Trajectory
 from .modes.trajectory import learn_mode as learn_mode
 from .outcomes import Outcome as Outcome
+from .rules.coarse import Coarse as Coarse
+from .rules.coarse import Quantized as Quantized
 from .rules.parts import Feedback as Feedback
 from .rules.parts import Propagator as Propagator
 from .rules.presets import BPTT as BPTT

@@ -10,7 +10,13 @@ from scipy.integrate import solve_ivp
 import localgrad as lg
 from localgrad import Mode, Outcome
 from localgrad.modes.ensemble import generate, integrate, lanes
-from localgrad.modes.ensemble._mode_field import velocity_and_jacobian
+from localgrad.modes.ensemble._mode_field import (
+    a_step_later,
+    a_step_later_with_jacobian,
+    at_poles,
+    at_poles_with_jacobian,
+    velocity_and_jacobian,
+)
 from localgrad.modes.ensemble.integrate import binary_digits, integrate_modes, lay_out
 from localgrad.modes.equations import field, geometric_sum, loss, mode_jacobian
 from localgrad.outcomes import CONVERGED_LOSS
@@ -62,6 +68,42 @@ def test_generated_field_and_jacobian_agree_with_the_definition(lags):
     # Two orders of the same few operations: tens of rounding errors at most.
     np.testing.assert_allclose(numbers[:3], -np.array(field(rule, Mode(a, b, w), teacher)), rtol=1e-13)
     np.testing.assert_allclose(np.reshape(numbers[3:], (3, 3)), mode_jacobian(rule, Mode(a, b, w), teacher), rtol=1e-13)
+
+
+@pytest.mark.parametrize("poles", ["direct", "tanh"])
+def test_generated_steps_of_late_errors_agree_with_the_definition(poles):
+    delay, rule = 3, Rule(Feedback(-0.7, 0.3), Propagator(full=0.6, decay=0.2))
+    student, teacher = Mode(0.7, -1.3, 0.45), Mode(-0.9, 1.0, 0.6)
+    f, m, w = rule.feedback.on_mode(student.a), rule.propagator.on_mode(student.w), student.w
+    found = [-x for x in lg.mode_update(rule, student, teacher)], mode_jacobian(rule, student, teacher).ravel()
+    velocity, both = list(found[0]), [*found[0], *found[1]]
+    for _ in range(delay):
+        velocity = a_step_later.py_func(f, m, w, *velocity)
+        both = a_step_later_with_jacobian.py_func(f, m, w, -0.7, 0.6, *both)
+    slope, bend = (1.0, 0.0) if poles == "direct" else (1 - w * w, -2 * w)
+    both = at_poles_with_jacobian.py_func(slope, bend, *both)
+    late = rule.with_delay(delay)
+    expected = -np.array(lg.mode_update(late, student, teacher, poles=poles))
+    np.testing.assert_allclose(at_poles.py_func(slope, *velocity), expected, rtol=1e-13)
+    np.testing.assert_allclose(both[:3], expected, rtol=1e-13)
+    J = mode_jacobian(late, student, teacher, poles=poles)
+    np.testing.assert_allclose(np.reshape(both[3:], (3, 3)), J, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rule", [lg.BPTT(), lg.RFLO(-1.0, 0.5), lg.TruncatedBPTT(3), lg.TruncatedBPTT(1)], ids=lambda rule: rule.name
+)
+@pytest.mark.parametrize(("delay", "poles"), [(1, "direct"), (2, "direct"), (5, "direct"), (2, "tanh")])
+def test_late_errors_move_modes_as_learn_mode_does(rule, delay, poles):
+    rng, late = np.random.default_rng(3), rule.with_delay(delay)
+    start = Mode(*rng.uniform(-2, 2, (2, 4)), rng.uniform(-0.9, 0.9, 4))
+    run = integrate_modes(late, start, TEACHER, duration=20.0, early_stop=False, poles=poles)
+    for i in range(4):
+        path = lg.learn_mode(late, Mode(*(x[i] for x in start)), TEACHER, duration=20.0, poles=poles)
+        assert path.outcome is Outcome(run.outcome[i])
+        if path.outcome is not Outcome.DIVERGED:
+            np.testing.assert_allclose([x[i] for x in run.final], path.final, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("lags", [1, 2, 3, 6, 37, 1000])
@@ -195,7 +237,9 @@ def test_the_number_of_lanes_changes_no_more_than_rounding():
     for num_lanes in (16, integrate._LANES):  # the second program is compiled anyway
         numbers, codes = np.empty((6, count)), np.empty((3, count), np.int32)
         settings = (50.0, 1e-6, 1e-8, 1.0, 1e5)
-        lanes.run(0, count, *lay_out(problem), settings, (None,) * num_lanes, (None, None), None, numbers, codes, None)
+        lanes.run(
+            0, count, *lay_out(problem), settings, (None,) * num_lanes, (None, None, None), None, numbers, codes, None
+        )
         results.append((numbers, codes))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-10)
     np.testing.assert_array_equal(results[0][1], results[1][1])

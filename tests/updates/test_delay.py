@@ -3,13 +3,29 @@
 import jax
 import numpy as np
 import pytest
-from cases import BY_ID, FEEDBACK, GAMMA, HORIZON, STUDENT, TASK_BY_ID, TEACHER, assert_close, matrices, network
+from cases import (
+    BY_ID,
+    FEEDBACK,
+    GAMMA,
+    HORIZON,
+    LAYER,
+    LAYER_CASES,
+    LAYER_TEACHER,
+    STUDENT,
+    TASK_BY_ID,
+    TEACHER,
+    assert_close,
+    layer,
+    matrices,
+    network,
+)
 from numpy.linalg import matrix_power
-from oracles import task_update, updates_of_noise
+from oracles import layer_update_of_noise, task_update, updates_of_noise
 
 import localgrad as lg
 from localgrad.rules.compiled import in_compiled_form
 from localgrad.tasks.linear_task import as_task
+from localgrad.updates.engines import engine_of
 from localgrad.updates.exact import exact_update
 from localgrad.updates.horizon import Horizon
 from localgrad.updates.sampled import METHODS, Noise
@@ -98,6 +114,61 @@ def test_a_delay_of_0_is_none_and_others_differ():
         assert np.linalg.norm(one - other) > 0.1 * np.linalg.norm(one)
 
 
+# --- layers, and modes that oscillate --------------------------------------------------------------------------------
+
+LAYERS = ["bptt", "rflo-per-unit", "blend-lags-17", "three-factor"]
+
+
+def layer_of(rule, delay, teacher=None, **over):
+    teacher = layer(LAYER_TEACHER) if teacher is None else teacher
+    return lg.expected_update(rule.with_delay(delay), layer(LAYER), teacher, **over).arrays
+
+
+@pytest.mark.parametrize("delay", [1, 3])
+@pytest.mark.parametrize(
+    "name", [LAYERS[1], *(pytest.param(x, marks=pytest.mark.slow) for x in (LAYERS[0], *LAYERS[2:]))]
+)
+def test_a_layer_is_its_network_of_real_blocks(name, delay):
+    """On a teacher that is a network a layer learns by its blocks, which have the moments above."""
+    rule, teacher = LAYER_CASES[name][0], lg.real_blocks(layer(LAYER_TEACHER))
+    for over in ({}, {"horizon": HORIZON, "loss": "sequence"}):
+        assert_close(layer_of(rule, delay, **over), layer_of(rule, delay, teacher, **over), ROUNDING)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sampled_updates_of_layers_are_those_of_their_sequences(method):
+    delay, key = 2, jax.random.key(3)
+    for name in LAYERS:
+        rule, credit, lags = LAYER_CASES[name]
+        if method == "online" and lags not in (None, 1):
+            continue
+        F, m = credit(*LAYER[:2])
+        noise = Noise(key, HORIZON, BATCH)
+        sampled = engine_of(layer(LAYER)).sampled
+        update, _ = sampled(rule.with_delay(delay), layer(LAYER), layer(LAYER_TEACHER), noise, "sequence", method)
+        x = np.asarray(noise.all(as_task(layer(LAYER_TEACHER)), delay))
+        expected = layer_update_of_noise(F, m, lags, LAYER, LAYER_TEACHER, x, "sequence", delay)
+        assert_close(update.arrays, expected, ROUNDING)
+
+
+@pytest.mark.parametrize("rule", [lg.BPTT(), lg.RFLO(-0.7, 0.4), lg.TruncatedBPTT(2)], ids=lambda rule: rule.name)
+def test_an_oscillating_mode_is_a_layer_of_one_unit(rule):
+    student, teacher = lg.Mode(0.8 + 0.3j, -0.6, 0.5 + 0.4j), lg.Mode(1.2, 0.7j, -0.4 + 0.1j)
+    on_layer = rule.with_feedback([[-0.7]]) if rule.feedback.is_random else rule
+    for delay in (1, 3):
+        found = lg.mode_update(rule.with_delay(delay), student, teacher)
+        layers = [lg.DiagonalSSM([[x.a]], [x.w], [[x.b]]) for x in (student, teacher)]
+        C, poles, B = lg.expected_update(on_layer.with_delay(delay), *layers).arrays
+        np.testing.assert_allclose(found, [C[0, 0], B[0, 0], poles[0]], rtol=1e-12)
+        step, J = 1e-6, lg.mode_jacobian(rule.with_delay(delay), student, teacher)
+        up, down = (
+            lg.mode_update(rule.with_delay(delay), student._replace(w=student.w + sign * step), teacher)
+            for sign in (1, -1)
+        )
+        slope = -np.array([(x - y) / (2 * step) for x, y in zip(up, down, strict=True)])
+        np.testing.assert_allclose(J[::2, 4] + 1j * J[1::2, 4], slope, atol=1e-8)
+
+
 # --- modes -----------------------------------------------------------------------------------------------------------
 
 STUDENT_MODE, TEACHER_MODE = lg.Mode(0.8, -0.6, 0.5), lg.Mode(1.2, 0.7, -0.4)
@@ -176,17 +247,38 @@ def test_a_rule_tells_of_its_delay():
     assert rule.with_feedback("symmetric").delay == rule.with_internal(0.5).delay == 2
 
 
-def test_what_takes_errors_on_time_only_says_so():
-    rule = lg.RFLO(1.0, 0.5).with_delay(1)
-    layer = lg.DiagonalSSM([[1.0]], [0.5], [[1.0]])
-    for call in (
-        lambda: lg.integrate_modes(rule, STUDENT_MODE, TEACHER_MODE, duration=1.0),
-        lambda: lg.fixed_points(rule, TEACHER_MODE),
-        lambda: lg.mode_update(rule, lg.Mode(1.0, 1.0, 0.5j), TEACHER_MODE),
-        lambda: lg.expected_update(lg.BPTT().with_delay(1), layer, layer),
-    ):
-        with pytest.raises(ValueError, match="1 steps late"):
-            call()
+def test_late_errors_let_rflo_rest_where_nothing_is_remembered():
+    """Section 10: besides the optima a curve at `w = 0`, part of it attracting; a root search finds no more."""
+    rule = lg.RFLO(0.7, 0.5).with_delay(1)
+    _, late = lg.fixed_points(rule, TEACHER_MODE)
+    assert (late.name, late.formula, late.domain) == ("late", "(a, c/(a(1−0.5 w*)), 0)", (-np.inf, np.inf))
+    a = np.array([-2.0, -0.5, 0.5, 2.0])
+    assert np.abs(lg.mode_update(rule, late.at(a), TEACHER_MODE)).max() < 1e-14
+    assert np.all(late.loss(a) > 0.05)
+    found = lg.search_fixed_points(rule, TEACHER_MODE, num_starts=60)
+    assert found.count("late") > 10
+    assert found.count("optimal") > 10
+    assert found.count("unknown") == 0
+    assert lg.spectrum_at(rule, late.at(0.5), TEACHER_MODE).real.max() < 1e-12
+    path = lg.learn_mode(rule, lg.Mode(0.6, 1.1, 0.1), TEACHER_MODE, duration=200.0)
+    assert path.outcome is not lg.Outcome.CONVERGED
+    assert late.distance(path.final) < 1e-6
+
+
+def test_fixed_points_of_other_rules_with_late_errors_are_refused():
+    with pytest.raises(ValueError, match="errors 1 step late the optimal manifold stays"):
+        lg.fixed_points(lg.BPTT().with_delay(1), TEACHER_MODE)
+
+
+def test_the_law_of_odd_delays():
+    """Section 10: under RFLO with `âs > 0` optima are unstable exactly for odd delays and a negative `w*` or `ŵ`."""
+    rng, count = np.random.default_rng(1), 500
+    w_star, decay = (rng.choice([-1, 1], count) * rng.uniform(0.1, 0.95, count) for _ in range(2))
+    s, feedback = np.exp(rng.uniform(-2, 2, (2, count)))
+    for delay in range(5):
+        rates = lg.spectrum(lg.RFLO(feedback, decay).with_delay(delay), lg.Mode(1.0, 1.0, w_star), s)[..., 1:]
+        unstable = rates.real.max(-1) > 1e-9 * np.abs(rates).max(-1)
+        np.testing.assert_array_equal(unstable, (delay % 2 == 1) & ((w_star < 0) | (decay < 0)))
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ from localgrad.models.linear import LinearRNN, spectral_radius
 from localgrad.modes.networks import align_rule
 from localgrad.rules.rule import Rule
 from localgrad.tasks.linear_task import LinearTask, as_task
+from localgrad.updates.dense import on_network
 from localgrad.updates.engines import engine_of
 from localgrad.updates.error_maps import error_maps, flow_jacobian, network_of
 from localgrad.updates.horizon import Horizon, Loss
@@ -156,14 +157,19 @@ def kernel(
     """
     over = Horizon.of(horizon, loss)
     check_kind("rule", rule, Rule)
-    rule, student, task = _on_networks(rule, student, task)
     with jax.enable_x64(True):
-        task = as_task(task)
-        engine_of(student).check(rule, student, task, over)
-        rule, student, task = in_precision(np.float64, (rule, student, task))
-        E, G, H = _maps(rule, student, task, over)
+        rule, student, task = checked_problem(rule, student, task, over)
+        E, G, H = maps_of(rule, student, task, over)
         J = np.asarray(flow_jacobian(rule, student, task, over))
     return _kernel_of(rule, over, E, G, H, _curl(J))
+
+
+def checked_problem(rule: Rule, student: Any, task: Any, over: Horizon) -> tuple[Rule, Any, LinearTask]:
+    """The three in float64, modes as networks of one unit; `ValueError` where the rule has no update."""
+    rule, student, task = _on_networks(rule, student, task)
+    task = as_task(task)
+    engine_of(student).check(rule, student, task, over)
+    return in_precision(np.float64, (rule, student, task))
 
 
 def _on_networks(rule: Rule, student: Any, task: Any) -> tuple[Rule, Any, Any]:
@@ -181,7 +187,7 @@ def _network_of_mode(mode: Mode, who: str) -> LinearRNN:
     return LinearRNN([[mode.a]], [[mode.w]], [[mode.b]])
 
 
-def _maps(rule: Rule, student: Any, task: LinearTask, over: Horizon) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def maps_of(rule: Rule, student: Any, task: LinearTask, over: Horizon) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`E`, `G` and `H` over the lags that count; for an infinite horizon until the rest is below the tolerance."""
     lags = _first_guess(rule, student, task) if over.steps is None else over.steps
     while lags <= MAX_LAGS or not over.is_infinite:
@@ -206,7 +212,7 @@ def _first_guess(rule: Rule, student: Any, task: LinearTask) -> int:
     parts = error_system(network, task).W
     radius = max(spectral_radius(part) for part in parts)
     if rule.lags is None:
-        M = credit_of(_as_internal(rule, student), network, task).M
+        M = credit_of(on_network(rule, student)[0], network, task).M
         carried = float(np.abs(M).max()) if is_elementwise(M) else spectral_radius(M)
         if carried >= 1:
             raise ValueError(
@@ -216,11 +222,6 @@ def _first_guess(rule: Rule, student: Any, task: LinearTask) -> int:
         radius = max(radius, carried)
     powers = math.ceil(math.log(_TAIL) / math.log(radius)) if radius > 0 else 0
     return max(powers, sum(map(len, parts))) + BLOCK + rule.delay
-
-
-def _as_internal(rule: Rule, student: Any) -> Rule:
-    own = getattr(student, "linear_form", None)
-    return rule if own is None else rule.with_internal(own().internal)
 
 
 def _has_ended(x: np.ndarray) -> bool:

@@ -93,13 +93,18 @@ def lags_before(rule: Rule | LinearRule) -> int | None:
     return None if rule.lags is None else max(rule.lags - rule.delay, 0)
 
 
+def lags_met(rule: Rule | LinearRule) -> int:
+    """How many of a rule's lags are of what came after the error."""
+    return rule.delay if rule.lags is None else min(rule.delay, rule.lags)
+
+
 def arriving_late(rule: Rule | LinearRule, on_time: tuple[Any, ...], numbers: tuple[Any, Any, Any]) -> tuple[Any, ...]:
     """`(Δa, Δb, Δw)` of errors that arrive `rule.delay` steps late, at a mode with these `f, m, w`."""
     f, m, w = numbers
     delta_a, delta_b, delta_w = on_time
-    met = rule.delay if rule.lags is None else min(rule.delay, rule.lags)  # lags of what came after the error
+    unmet = rule.delay - lags_met(rule)
     for step in range(rule.delay):
-        if step >= rule.delay - met:
+        if step >= unmet:
             delta_b, delta_w = m * delta_b, m * delta_w + f * delta_a
         delta_a = w * delta_a
     return delta_a, delta_b, delta_w

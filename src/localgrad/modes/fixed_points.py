@@ -12,7 +12,9 @@ and no others, whatever the propagator and the number of lags, provided `|m w*| 
 of `σ`, so `w = w*`; otherwise dividing gives `w* (1−w²) = w (1−w w*)`, so again `w = w*`, and `ab = c`. ∎
 
 BPTT and tBPTT(τ), `φ₀ = 0`, have `a₀ = 0`: the silent line alone (the paper's non-optimal manifold, there for τ = 1 and
-∞). RFLO, `φ₁ = 0`, has nothing but the optimum. Blends of feedback have all three. Poles `w = g(ν)` change nothing but
+∞). RFLO, `φ₁ = 0`, has nothing but the optimum. Blends of feedback have all three. Where errors arrive late, RFLO also
+rests on *late* points `(a, c/(a(1−ŵ w*)), 0)`, some of them attracting, and other rules at more points with `w = 0`
+(docs/theory.md, section 10). Poles `w = g(ν)` change nothing but
 the range of `w`, since `ρ > 0` inside it. `search_fixed_points` looks for roots from many starts without any of this.
 """
 
@@ -37,7 +39,7 @@ from localgrad.modes.arguments import (
 from localgrad.modes.domain import check_modes
 from localgrad.modes.equations import complex_step, field, loss
 from localgrad.modes.stability import optimal_mode
-from localgrad.rules.rule import Rule
+from localgrad.rules.rule import Rule, in_steps
 
 
 @dataclass(frozen=True)
@@ -45,29 +47,33 @@ class FixedPointManifold:
     """A curve of fixed points of the learning flow.
 
     `at(t)` gives the `Mode` (arrays) at values `t` of the `parameter`, which run over `domain`; `formula` says it in
-    words. `zero` is the readout `a₀` at which the rule's feedback vanishes (`None` for the optimal manifold).
+    words. `zero` is the readout `a₀` at which the rule's feedback vanishes (`None` for the optimal manifold), `decay`
+    the propagator of a rule whose errors are late.
     """
 
-    name: Literal["optimal", "silent", "blocked"]
+    name: Literal["optimal", "silent", "blocked", "late"]
     teacher: Mode
     zero: float | None = None
     poles: Poles = DIRECT
+    decay: float = 0.0
 
     @property
     def parameter(self) -> str:
-        """What runs along the curve: the readout `s`, or the recurrent weight `w`."""
-        return "s" if self.name == "optimal" else "w"
+        """What runs along the curve: the readout, called `s` on the optimal manifold, or the recurrent weight `w`."""
+        return {"optimal": "s", "late": "a"}.get(self.name, "w")
 
     @property
     def domain(self) -> tuple[float, float]:
-        """Where the parameter runs; `s = 0` is left out."""
-        return (-np.inf, np.inf) if self.name == "optimal" else (self.poles.low, self.poles.high)
+        """Where the parameter runs; a readout of 0 is left out."""
+        return (self.poles.low, self.poles.high) if self.parameter == "w" else (-np.inf, np.inf)
 
     @property
     def formula(self) -> str:
         """The points in words, with `c = a* b*`."""
         if self.name == "optimal":
             return "(s, c/s, w*)"
+        if self.name == "late":
+            return f"(a, c/(a(1−{self.decay:.4g} w*)), 0)"
         b = "0" if self.name == "silent" else f"c(1−w²)/({self.zero:.4g}(1−w w*))"
         return f"({self.zero:.4g}, {b}, w)"
 
@@ -76,11 +82,16 @@ class FixedPointManifold:
         """The points at parameter values `t`; broadcasts."""
         if self.name == "optimal":
             return optimal_mode(self.teacher, t)
+        if self.name == "late":
+            return self._late(optimal_mode(self.teacher, t))
         t = as_float(t, self.parameter)
         a = self.zero + 0 * t
         if self.name == "silent":
             return Mode(a, 0.0 * t, t)
         return Mode(a, self.teacher.a * self.teacher.b * (1 - t * t) / (a * (1 - t * self.teacher.w)), t)
+
+    def _late(self, optimum: Mode) -> Mode:
+        return Mode(optimum.a, optimum.b / (1 - self.decay * self.teacher.w), 0.0 * optimum.w)
 
     def loss(self, t: Any) -> Any:
         """The loss at parameter values `t`; broadcasts."""
@@ -90,12 +101,13 @@ class FixedPointManifold:
 
     @in_our_arithmetic
     def distance(self, student: Mode) -> Any:
-        """How far a mode is from the curve's point with the same parameter (`s = a`, or `w`); infinite at `s = 0`."""
+        """How far a mode is from the curve's point with the same parameter, `a` or `w`; infinite at a readout of 0."""
         student = as_mode(student, "student")
-        t = student.a if self.parameter == "s" else student.w
-        nonzero = np.where(t == 0, 1.0, t) if self.parameter == "s" else t
+        by_readout = self.parameter != "w"
+        t = student.a if by_readout else student.w
+        nonzero = np.where(t == 0, 1.0, t) if by_readout else t
         gaps = [np.abs(x - y) for x, y in zip(self.at(nonzero), student, strict=True)]
-        return np.where((self.parameter == "s") & (t == 0), np.inf, np.sum(gaps, axis=0))
+        return np.where(by_readout & (t == 0), np.inf, np.sum(gaps, axis=0))
 
 
 @in_our_arithmetic
@@ -103,7 +115,9 @@ def fixed_points(rule: Rule, teacher: Mode, *, poles: str | Poles = "direct") ->
     """All fixed points of a mode: the optimal manifold first, then those where feedback vanishes.
 
     The optimal manifold is `(s, c/s, w*)`, `s ≠ 0`, with `c = a* b*`. Where the feedback is 0, at the readout `a₀`, lie
-    the *silent* line `(a₀, 0, w)` and, for `a₀ ≠ 0`, the *blocked* curve, both at a loss.
+    the *silent* line `(a₀, 0, w)` and, for `a₀ ≠ 0`, the *blocked* curve, both at a loss. Of rules with late errors
+    only those with a fixed feedback and decay that keep all lags are served: they rest on the *late* curve as well,
+    where `w = 0`, also at a loss.
 
     **Arguments:** `rule` with scalar feedback, of the form `φ₀ + φ₁ a`; `teacher`: `Mode` of scalars, `a* b* ≠ 0`,
     `|w*| < 1`; `poles` as in `mode_update`: fixed points are the same, as far as `w` has their values.
@@ -114,7 +128,8 @@ def fixed_points(rule: Rule, teacher: Mode, *, poles: str | Poles = "direct") ->
     with complex `s`, that of the conjugate pole, and the silent line; others, where fewer poles fit best, are not.
 
     **Raises:** `ValueError` for a silent teacher mode, for a rule whose feedback is zero (then nothing learns) or not
-    finite, for a rule with a term of another form, and for a `w*` that no such pole has.
+    finite, for a rule with a term of another form, for late errors under other rules, and for a `w*` that no such pole
+    has.
 
     Source: the paper for BPTT, tBPTT(1) and RFLO; docs/theory.md, section 6, for the whole family.
 
@@ -133,10 +148,7 @@ def fixed_points(rule: Rule, teacher: Mode, *, poles: str | Poles = "direct") ->
     fixed, symmetric = (as_scalar(value, name) for name, value in parts)
     check_modes(rule, teacher, teacher, poles)
     if rule.delay:
-        raise ValueError(
-            f"with errors {rule.delay} steps late the optimal manifold stays, but other points at w = 0 are at rest as "
-            "well, not all of which are known; look for them with search_fixed_points"
-        )
+        return _of_late_errors(rule, teacher, poles)
     if fixed == 0 and symmetric == 0:
         raise ValueError("the rule's feedback is zero, so every mode with b = 0 is at rest; give a non-zero feedback")
     found = [FixedPointManifold("optimal", teacher, poles=poles)]
@@ -149,6 +161,17 @@ def fixed_points(rule: Rule, teacher: Mode, *, poles: str | Poles = "direct") ->
     if zero != 0:
         found.append(FixedPointManifold("blocked", teacher, zero, poles))
     return tuple(found)
+
+
+def _of_late_errors(rule: Rule, teacher: Mode, poles: Poles) -> tuple[FixedPointManifold, ...]:
+    fixed, symmetric, decay, slope = (float(x) for x in rule.require_affine("the theory of fixed points"))
+    if symmetric != 0 or slope != 0 or 0 in (fixed, decay) or rule.lags is not None or poles is not DIRECT:
+        raise ValueError(
+            f"with errors {in_steps(rule.delay)} late the optimal manifold stays, but other points with w = 0 are at "
+            "rest as well (docs/theory.md, section 10), and are told only of a fixed feedback and decay that keep all "
+            "lags, with direct poles; look for them with search_fixed_points"
+        )
+    return FixedPointManifold("optimal", teacher), FixedPointManifold("late", teacher, decay=decay)
 
 
 def _of_oscillating(rule: Rule, teacher: Mode, poles: Poles) -> tuple[FixedPointManifold, ...]:
@@ -219,9 +242,13 @@ def search_fixed_points(
     check_positive(tolerance=tolerance)
     check_seed("seed", seed)
     check_memory(f"{num_starts:,} starts", num_starts * 2000, "give fewer")
-    known = (
-        [FixedPointManifold("optimal", teacher)] if rule.affine is None or rule.delay else fixed_points(rule, teacher)
-    )
+    try:
+        known = fixed_points(rule, teacher) if rule.affine is not None else ()
+    except ValueError:
+        if not rule.delay:
+            raise
+        known = ()
+    known = known or (FixedPointManifold("optimal", teacher),)
     rng = np.random.default_rng(seed)
     starts = np.stack([*rng.normal(0, 1.5, (2, num_starts)), np.arctanh(rng.uniform(-0.95, 0.95, num_starts))], axis=1)
     found = _levenberg_marquardt(rule, teacher, starts)

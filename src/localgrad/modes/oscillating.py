@@ -9,6 +9,8 @@ are told as `∂/∂Re + i ∂/∂Im`. With student and teacher and their conjug
     Δw = Σ_p f̄ C_p B_p b̄ σ(m̄ L_p) L_p/(1 − L_p w̄)
     loss = ½ Σ_pq C_p B_p C_q B_q /(1 − L_p L_q)
 
+(with late errors each step more takes `(Δa, Δb, Δw)` to `(w̄ Δa, m̄ Δb, m̄ Δw + f̄ Δa)`, as in `equations.py`.)
+
 `f` and `m` are the rule's feedback and propagator at the mode, which must be of the form `φ₀ + φ₁ a` and `μ₀ + μ₁ w`. A
 real mode is the special case of real numbers.
 
@@ -26,7 +28,7 @@ import numpy as np
 from localgrad.models.aligned import Mode
 from localgrad.models.poles import DIRECT, Poles
 from localgrad.modes.arguments import as_float, as_mode, as_rule
-from localgrad.modes.equations import Line, LinearRule, geometric_sum
+from localgrad.modes.equations import Line, LinearRule, arriving_late, geometric_sum, lags_before
 from localgrad.rules.rule import Rule
 
 
@@ -34,12 +36,12 @@ def field(rule: LinearRule, student: Mode, teacher: Mode) -> Mode:
     """`(Δa, Δb, Δw)`, complex, without checks."""
     a, b, w = student
     f, m = (part.on_mode(x).conj() for part, x in ((rule.feedback, a), (rule.propagator, w)))
-    total = Mode(0, 0, 0)
+    total, kept = Mode(0, 0, 0), lags_before(rule)
     for c, b_p, pole in _joined(student, teacher):
-        own, credit = 1 / (1 - pole * w.conj()), f * geometric_sum(m * pole, rule.lags)
+        own, credit = 1 / (1 - pole * w.conj()), f * geometric_sum(m * pole, kept)
         terms = c * b_p * b.conj() * own, credit * c * b_p, credit * c * b_p * b.conj() * pole * own
         total = Mode(*(x + y for x, y in zip(total, terms, strict=True)))
-    return total
+    return Mode(*arriving_late(rule, total, (f, m, w.conj())))
 
 
 def loss(student: Mode, teacher: Mode) -> Any:
@@ -70,12 +72,7 @@ def checked(rule: Any, student: Any, teacher: Any, poles: Poles = DIRECT) -> tup
         )
     rule = as_rule(rule)
     phi0, phi1, mu0, mu1 = rule.require_affine("an oscillating mode")
-    if rule.delay:
-        raise ValueError(
-            f"an oscillating mode takes errors on time, not {rule.delay} steps late; use localgrad.learn on a network "
-            "with this pair of eigenvalues"
-        )
-    linear = LinearRule(Line(phi0, phi1), Line(mu0, mu1), rule.lags)
+    linear = LinearRule(Line(phi0, phi1), Line(mu0, mu1), rule.lags, rule.delay)
     student, teacher = checked_pair(student, teacher)
     _broadcastable(phi0, phi1, mu0, mu1, *student, *teacher)
     if rule.lags is None:
@@ -130,17 +127,17 @@ def jacobian(rule: Rule, student: Mode, teacher: Mode, poles: Poles) -> np.ndarr
     here = np.stack([part for x in flat[:3] for part in (x.real, x.imag)], axis=-1)
 
     with jax.enable_x64(True):
-        found = np.asarray(_jacobians(here, tuple(flat[3:]), linear.lags))
+        found = np.asarray(_jacobians(here, tuple(flat[3:]), linear.lags, linear.delay))
     return found.reshape(*shape, 6, 6)
 
 
-@partial(jax.jit, static_argnames="lags")
-def _jacobians(points: Any, numbers: tuple[Any, ...], lags: int | None) -> Any:
+@partial(jax.jit, static_argnames=("lags", "delay"))
+def _jacobians(points: Any, numbers: tuple[Any, ...], lags: int | None, delay: int) -> Any:
     """Of the flow in real coordinates, at points `"point 6"`; numbers of teacher and rule, each of shape `"point"`."""
 
     def flow(x: Any, a: Any, b: Any, w: Any, *rule: Any) -> Any:
         student = Mode(*(x[2 * k] + 1j * x[2 * k + 1] for k in range(3)))
-        delta = field(LinearRule(Line(*rule[:2]), Line(*rule[2:]), lags), student, Mode(a, b, w))
+        delta = field(LinearRule(Line(*rule[:2]), Line(*rule[2:]), lags, delay), student, Mode(a, b, w))
         return -jnp.stack([part for y in delta for part in (y.real, y.imag)])
 
     return jax.vmap(jax.jacfwd(flow))(points, *numbers)

@@ -25,6 +25,7 @@ from localgrad.modes.notation import (
     to_latex,
     to_text,
 )
+from localgrad.rules.rule import in_steps
 
 if TYPE_CHECKING:
     from localgrad.modes.derivation import Derivation, Linearisation
@@ -69,7 +70,7 @@ def title_of(found: Derivation) -> str:
     """The rule's name, lags, delay and poles."""
     lags = "all lags" if found.rule.lags is None else f"{found.rule.lags} lag{'s' * (found.rule.lags > 1)}"
     poles = f", {found.poles.key} poles {found.poles.formula}" if found.poles.key != DIRECT.key else ""
-    late = f", errors {found.rule.delay} steps late" if found.rule.delay else ""
+    late = f", errors {in_steps(found.rule.delay)} late" if found.rule.delay else ""
     return f"{found.rule.name}, {lags}{late}{poles}"
 
 

@@ -159,14 +159,11 @@ class Propagator(Final, Summand, eqx.Module, final=True):
         return Propagator(self.full, self.diagonal, decay, self.terms)
 
     def on_diagonal(self, entries: Any) -> Any:
-        """`m` for a diagonal Jacobian, which is all internal, by the vector of its entries: a number or one a unit."""
+        """`m` for a diagonal Jacobian, which is all internal, by the vector of its entries: a number or one a unit.
+
+        Its terms must be elementwise (`trials.py`).
+        """
         self.check_numbers()
-        for term in self.terms:
-            if not term.is_elementwise:
-                raise ValueError(
-                    f"the term {type(term).__name__} makes a dense propagator, which a diagonal layer has no closed "
-                    "form for; give a term with is_elementwise = True, or take lg.real_blocks of the layer"
-                )
         own = ((1, term(jnp.diag(entries))[..., 0]) for term in self.terms)
         return _sum_of_terms(
             (self.full, entries), (self.diagonal, entries), (self.internal, entries), (self.decay, 1), *own

@@ -106,7 +106,7 @@ class Rule(Final, eqx.Module, final=True):
         propagator = _written(*parts, terms=M.terms, matrix="J")
         lags = "all lags" if self.lags is None else f"{self.lags} lag{'s' * (self.lags > 1)}"
         through = ", through the plant" if self.through_plant else ""
-        late = f", errors {self.delay} step{'s' * (self.delay > 1)} late" if self.delay else ""
+        late = f", errors {in_steps(self.delay)} late" if self.delay else ""
         return f"{self.name}: F = {feedback}, M = {propagator}, {lags}{through}{late}"
 
     def with_feedback(self, feedback: Any) -> Rule:
@@ -223,6 +223,11 @@ class Rule(Final, eqx.Module, final=True):
 
 
 _FIELDS = ("feedback", "propagator", "lags", "through_plant", "delay", "name", "key")
+
+
+def in_steps(delay: int) -> str:
+    """A number of steps in words: `1 step`, `2 steps`."""
+    return f"{delay} step{'s' * (delay != 1)}"
 
 
 def _has_seeds(value: Any) -> bool:

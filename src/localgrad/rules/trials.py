@@ -12,13 +12,14 @@ from localgrad.rules.terms import Term
 
 def check_fits_diagonal(rule: Any, output: int, hidden: int) -> None:
     """`ValueError` where a rule does not fit diagonal layers of so many outputs and complex units."""
-    if rule.delay:
-        raise ValueError(
-            f"diagonal layers take errors on time, not {rule.delay} steps late; give the layer as a network, "
-            "localgrad.real_blocks(layer), or a rule without delay"
-        )
     if rule.learns:
         raise ValueError("a feedback that learns is real, and a diagonal layer's readout complex; give a fixed one")
+    for term in rule.propagator.terms:
+        if not term.is_elementwise:
+            raise ValueError(
+                f"the term {type(term).__name__} makes a dense propagator, which a diagonal layer has no closed form "
+                "for; give a term with is_elementwise = True, or take lg.real_blocks of the layer"
+            )
     for term in rule.feedback.terms:
         check_made(term, "readout C", (output, hidden), [(output, hidden)], number=complex)
     entries = jax.ShapeDtypeStruct((hidden,), jax.numpy.result_type(complex))

@@ -189,6 +189,44 @@ class LinearTask(eqx.Module):
             wider(before, own),
         )
 
+    @in_our_arithmetic
+    def with_error_noise(self, deviation: Any) -> LinearTask:
+        """The same task whose errors are heard through independent white noise, of this standard deviation.
+
+        Noise in an error and noise in its target are the same to every rule, so it is put on the target: a state that
+        lasts one step. It leaves the mean of every update as it is; losses grow by half the sum of its variances.
+
+        **Arguments:** `deviation`: a number of at least 0, or one an output.
+        """
+        output, state, inputs = self.sizes
+        deviations = np.asarray(as_float_array(deviation, "deviation"))
+        if deviations.ndim > 1 or deviations.size not in (1, output):
+            raise ValueError(
+                f"deviation has shape {deviations.shape}; give one number, or one for each output of {output}"
+            )
+        if not np.all((deviations >= 0) & np.isfinite(deviations)):
+            raise ValueError(f"deviation must be finite and at least 0, got {np.min(deviations):g}")
+
+        def below(x: Any, rows: int) -> Any:
+            return None if x is None else np.concatenate([np.asarray(x), np.zeros((rows, x.shape[1]))])
+
+        def beside(x: Any, columns: int) -> Any:
+            return None if x is None else np.concatenate([np.asarray(x), np.zeros((x.shape[0], columns))], axis=1)
+
+        noise = below(beside(self.noise, output), output)
+        noise[state:, self.num_noises :] = np.eye(output)
+        target = beside(self.to_target, output)
+        target[:, state:] = np.eye(output) * deviations
+        return LinearTask(
+            below(beside(self.dynamics, output), output),
+            noise,
+            beside(self.to_input, output),
+            beside(np.eye(inputs) if self.hears_noise else self.noise_to_input, output),
+            target,
+            below(self.from_output, output),
+            beside(self.student_noise, output),
+        )
+
     @property
     def lettered(self) -> dict[str, Array]:
         """Its matrices by the letters of the theory; those of a teacher as `A`, `W` and `B`."""

@@ -44,6 +44,7 @@ from localgrad.updates.diagonal_lags import errors_by_lag, loss_by_lag, update_b
 from localgrad.updates.exact import exact_loss, exact_update
 from localgrad.updates.horizon import Horizon
 from localgrad.updates.lags import BLOCK, Lags, check_memory, lags_of
+from localgrad.updates.late import lags_before, layer_arriving_late
 from localgrad.updates.problem import is_traced
 from localgrad.updates.scaling import scaled_to_one, times_powers_of_2
 
@@ -102,11 +103,12 @@ def _update(rule: Rule, student: DiagonalSSM, teacher: DiagonalSSM, lags: Lags) 
     (student, teacher, F), (c, b, f) = _scaled(student, teacher, F)
     if lags.weights is not None:
         errors = errors_by_lag(student, teacher, lags)
-        update, exists = update_by_lag(student, errors, F, m, rule.lags, lags), jnp.array(True)
+        update, exists = update_by_lag(student, errors, F, m, lags_before(rule), lags), jnp.array(True)
     else:
         own = None if is_own(rule) else jnp.asarray(m, student.poles.dtype)
-        update = cauchy_update(student, teacher, F, own, rule.lags)
+        update = cauchy_update(student, teacher, F, own, lags_before(rule))
         exists = pair_reach(rule, student, teacher) < 1 - margin_of(student)
+    update = layer_arriving_late(update, student, F, m, rule)
     update = DiagonalSSM(*times_powers_of_2(update.arrays, (c + 2 * b, f + c + 2 * b, f + c + b)))
     finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in update.arrays])
     return update, exists & jnp.all(finite)

@@ -37,7 +37,7 @@ def sampled_layer_update(
     """The update of a batch, and its loss."""
     if method == "online":
         return _online(rule, student, as_task(task), noise, loss)
-    if method == "correlation" and isinstance(task, DiagonalSSM):
+    if method == "correlation" and isinstance(task, DiagonalSSM) and not rule.delay:
         return _by_correlation(rule, student, task, noise, loss)
     update, value = METHODS[method](rule_of_blocks(rule, student), real_blocks(student), as_task(task), noise, loss)
     return from_blocks(update), value
@@ -46,7 +46,7 @@ def sampled_layer_update(
 def check_sampled_layer(rule: Rule, task: Any, horizon: int, method: str) -> None:
     """`ValueError` where the method does not serve."""
     if method == "online":
-        check_trace(rule, as_task(task), horizon)
+        check_trace(rule, as_task(task), horizon + rule.delay)
 
 
 def _by_correlation(rule: Rule, student: DiagonalSSM, teacher: DiagonalSSM, noise: Noise, loss: str) -> Sampled:
@@ -67,12 +67,14 @@ class _Traces(NamedTuple):
     s: Array  # "batch state", of the task
     to_poles: Array  # "batch hidden"
     to_input: Array  # "batch hidden_or_one input"
+    waiting: Array  # errors that have not arrived yet, the oldest first, "delay batch output"
     total: DiagonalSSM
     loss: Array
 
 
 def _online(rule: Rule, student: DiagonalSSM, task: LinearTask, noise: Noise, loss: str) -> Sampled:
-    check_trace(rule, task, noise.horizon)
+    steps = noise.horizon + rule.delay
+    check_trace(rule, task, steps)
     F, m = rule.feedback(student.C).conj(), jnp.ravel(rule.propagator.on_diagonal(student.poles)).conj()
     m = jnp.zeros_like(m) if rule.lags == 1 else m
     num_learning = 1 if loss == "final" else noise.horizon
@@ -85,19 +87,20 @@ def _online(rule: Rule, student: DiagonalSSM, task: LinearTask, noise: Noise, lo
         h = student.poles * state.h + x @ student.B.T + _own_noise(task, xi)
         return state._replace(h=h, s=task.moved(state.s, xi, y), to_poles=to_poles, to_input=to_input)
 
-    def learn(state: _Traces) -> _Traces:
-        error = (state.h @ student.C.T).real - state.s @ task.to_target.mT
-        credit = error @ F
+    def learn(t: Array, state: _Traces) -> _Traces:
+        error = jnp.where(t < noise.horizon, (state.h @ student.C.T).real - state.s @ task.to_target.mT, 0)
+        queue = jnp.concatenate([state.waiting, error[None]])
+        arrived, credit = queue[0], queue[0] @ F
         to_input = jnp.einsum(
             "nk,nki->ki", credit, jnp.broadcast_to(state.to_input, (*credit.shape, state.to_input.shape[-1]))
         )
-        update = DiagonalSSM(error.T @ state.h.conj(), jnp.sum(credit * state.to_poles, axis=0), to_input)
+        update = DiagonalSSM(arrived.T @ state.h.conj(), jnp.sum(credit * state.to_poles, axis=0), to_input)
         total = jax.tree.map(jnp.add, state.total, update)
-        return state._replace(total=total, loss=state.loss + jnp.sum(error**2) / 2)
+        return state._replace(waiting=queue[1:], total=total, loss=state.loss + jnp.sum(error**2) / 2)
 
     unlearned = noise.horizon - num_learning
-    state = jax.lax.fori_loop(0, unlearned, move, _at_rest(student, task, noise.batch_size, len(m)))
-    state = jax.lax.fori_loop(unlearned, noise.horizon, lambda t, s: learn(move(t, s)), state)
+    state = jax.lax.fori_loop(0, unlearned, move, _at_rest(rule, student, task, noise.batch_size, len(m)))
+    state = jax.lax.fori_loop(unlearned, steps, lambda t, s: learn(t, move(t, s)), state)
     return jax.tree.map(lambda sum_: sum_ / (noise.batch_size * num_learning), (state.total, state.loss))
 
 
@@ -109,13 +112,14 @@ def _own_noise(task: LinearTask, xi: Array) -> Array:
     return jax.lax.complex(re, im)
 
 
-def _at_rest(student: DiagonalSSM, task: LinearTask, batch_size: int, num_decays: int) -> _Traces:
-    dtype, (_, hidden, inputs) = student.C.dtype, student.sizes
+def _at_rest(rule: Rule, student: DiagonalSSM, task: LinearTask, batch_size: int, num_decays: int) -> _Traces:
+    dtype, (output, hidden, inputs) = student.C.dtype, student.sizes
     return _Traces(
         h=jnp.zeros((batch_size, hidden), dtype),
         s=jnp.zeros((batch_size, len(task.dynamics)), student.C.real.dtype),
         to_poles=jnp.zeros((batch_size, hidden), dtype),
         to_input=jnp.zeros((batch_size, num_decays, inputs), dtype),
+        waiting=jnp.zeros((rule.delay, batch_size, output), student.C.real.dtype),
         total=jax.tree.map(jnp.zeros_like, student),
         loss=jnp.zeros((), student.C.real.dtype),
     )

@@ -113,3 +113,62 @@ def loss(a, b, w, c, w_star, p, q, theirs):
         + c * w * x2 * x3 * (-2 * c + 2 * x0)
         + x1 * (-c + x0) * (-c + x0)
     )
+
+
+@_inline
+def a_step_later(f, m, w, fa, fb, fw):
+    """`(ȧ, ḃ, ẇ)` of errors that arrive a step later."""
+    return (
+        fa * w,
+        fb * m,
+        f * fa + fw * m,
+    )
+
+
+@_inline
+def a_step_later_with_jacobian(f, m, w, phi1, mu1, fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww):
+    """The same of errors that arrive a step later, and its Jacobian."""
+    return (
+        fa * w,
+        fb * m,
+        f * fa + fw * m,
+        jaa * w,
+        jab * w,
+        fa + jaw * w,
+        jba * m,
+        jbb * m,
+        fb * mu1 + jbw * m,
+        f * jaa + fa * phi1 + jwa * m,
+        f * jab + jwb * m,
+        f * jaw + fw * mu1 + jww * m,
+    )
+
+
+@_inline
+def at_poles(slope, fa, fb, fw):
+    """`(ȧ, ḃ, ẇ)` where poles `w = g(ν)` are trained."""
+    return (
+        fa,
+        fb,
+        fw * slope * slope,
+    )
+
+
+@_inline
+def at_poles_with_jacobian(slope, bend, fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww):
+    """The same where poles `w = g(ν)` are trained, and its Jacobian."""
+    x0 = slope * slope
+    return (
+        fa,
+        fb,
+        fw * x0,
+        jaa,
+        jab,
+        jaw,
+        jba,
+        jbb,
+        jbw,
+        jwa * x0,
+        jwb * x0,
+        2 * bend * fw * slope + jww * x0,
+    )

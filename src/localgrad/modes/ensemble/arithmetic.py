@@ -2,8 +2,9 @@ r"""What Numba's loops over lanes are made of: branch-free choices, sums over la
 
 A *lane* is one trajectory of a batch. A batch is a flat array of rows (`rows.py`), each as long as there are lanes,
 so that a loop over lanes becomes packed arithmetic. What a batch's formulas depend on is known when they are compiled,
-the *structure*: the binary digits of the number of lags (`None` for all of them), and the place of the poles'
-parametrisation (`None` for direct ones), a tuple of that length. Fast-math is limited to fused multiply-adds and the
+the *structure*: the binary digits of the number of lags (`None` for all of them); the place of the poles'
+parametrisation (`None` for direct ones), a tuple of that length; and whether errors arrive late (`None` if not), by how
+many steps before a trace ends and within it. Fast-math is limited to fused multiply-adds and the
 sign of zero: NaN and infinity keep their meaning, because rejected steps are found by them.
 """
 
@@ -12,7 +13,16 @@ sign of zero: NaN and infinity keep their meaning, because rejected steps are fo
 from numba import config, njit, types
 from numba.extending import intrinsic
 
-from localgrad.modes.ensemble._mode_field import denominators, pole_slope, rule_terms, velocity
+from localgrad.modes.ensemble._mode_field import (
+    a_step_later,
+    a_step_later_with_jacobian,
+    at_poles,
+    at_poles_with_jacobian,
+    denominators,
+    pole_slope,
+    rule_terms,
+    velocity,
+)
 
 FASTMATH = {"contract", "nsz"}
 kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
@@ -58,8 +68,10 @@ def lag_sum(z, digits):
     `digits` are `lags` and a tuple as long as it has binary digits, so that the loop is unrolled when it is compiled.
     From the sum of `t` lags come those of `2t` and `2t + 1`.
     """
-    total, slope, power, power_slope = 1.0, 0.0, z, 1.0
     lags, places = digits
+    if len(places) == 0:
+        return 0.0, 0.0
+    total, slope, power, power_slope = 1.0, 0.0, z, 1.0
     for k in range(2, len(places) + 1):
         slope = slope * (1 + power) + total * power_slope
         total = total * (1 + power)
@@ -120,4 +132,43 @@ def rates(a, b, w, phi0, phi1, mu0, mu1, c, w_star, structure):
     f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
     p, q, r, t, _, _ = sums(w, m, w_star, structure[0])
     slope, _ = slope_and_bend(w, structure[1])
-    return velocity(a, b, w, f, c, w_star, p, q, r, t, slope)
+    fa, fb, fw = velocity(a, b, w, f, c, w_star, p, q, r, t, at_once(slope, 1.0, structure[2]))
+    return arrived(f, m, w, fa, fb, fw, slope, structure[2])
+
+
+@absorbed
+def at_once(value, otherwise, late):
+    """What the poles put into the velocity on time; where errors are late, they come after (`at_poles`)."""
+    if late is None:
+        return value
+    return otherwise
+
+
+@absorbed
+def arrived(f, m, w, fa, fb, fw, slope, late):
+    """The velocity of errors that arrive so late, from that of errors on time with direct poles."""
+    if late is None:
+        return fa, fb, fw
+    for _ in range(late[0]):  # of these steps no trace is left
+        fa, _, _ = a_step_later(f, m, w, fa, 0.0, 0.0)
+    for _ in range(late[1]):
+        fa, fb, fw = a_step_later(f, m, w, fa, fb, fw)
+    return at_poles(slope, fa, fb, fw)
+
+
+@absorbed
+def arrived_with_jacobian(f, m, w, phi1, mu1, found, slope, bend, late):
+    """The same of velocity and Jacobian, twelve numbers."""
+    if late is None:
+        return found
+    fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww = found
+    for _ in range(late[0]):
+        later = a_step_later_with_jacobian(
+            f, m, w, phi1, mu1, fa, 0.0, 0.0, jaa, jab, jaw, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        )
+        fa, jaa, jab, jaw = later[0], later[3], later[4], later[5]
+    for _ in range(late[1]):
+        fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww = a_step_later_with_jacobian(
+            f, m, w, phi1, mu1, fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww
+        )
+    return at_poles_with_jacobian(slope, bend, fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww)

@@ -31,6 +31,7 @@ from localgrad.modes.domain import check_start
 from localgrad.modes.ensemble import lanes
 from localgrad.modes.ensemble._mode_field import POLE_PLACES
 from localgrad.modes.ensemble.result import Ensemble, stack
+from localgrad.modes.equations import lags_before, lags_met
 from localgrad.rules.rule import Rule
 
 _LANES = 48
@@ -111,7 +112,8 @@ def _integrate(
     count = math.prod(shape)
     numbers, codes = np.empty((6, count)), np.empty((3, count), np.int32)
     saved = None if times is None else np.empty((count, 3, len(times)))
-    limits, structure = tuple(map(float, settings.values())), (binary_digits(rule.lags), place_of(poles))
+    limits = tuple(map(float, settings.values()))
+    structure = binary_digits(lags_before(rule)), place_of(poles), lateness(rule)
 
     def run(start: int, stop: int) -> None:
         arguments = (values, layout, limits, (None,) * _LANES, structure, times, numbers, codes, saved)
@@ -163,11 +165,6 @@ def lay_out(problem: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_problem(rule: Rule, problem: tuple[np.ndarray, ...], poles: Poles) -> None:
     _, _, w, phi0, phi1, mu0, mu1, c, w_star = problem
-    if rule.delay:
-        raise ValueError(
-            f"an ensemble of modes takes errors on time, not {rule.delay} steps late; follow single modes with "
-            "learn_mode, or networks with learn"
-        )
     for name, values in (
         ("feedback", phi0),
         ("feedback", phi1),
@@ -207,6 +204,14 @@ def _require(fine: np.ndarray, values: np.ndarray, name: str, complaint: str) ->
 def binary_digits(lags: int | None) -> tuple[int, tuple[None, ...]] | None:
     """A number of lags, and a tuple as long as it has binary digits: a length known when the kernel is compiled."""
     return None if lags is None else (lags, (None,) * lags.bit_length())
+
+
+def lateness(rule: Rule) -> tuple[int, int] | None:
+    """By how many steps errors are late, before the first lag that is kept and within those kept; `None` on time."""
+    if not rule.delay:
+        return None
+    met = lags_met(rule)
+    return rule.delay - met, met
 
 
 def place_of(poles: Poles) -> tuple[None, ...] | None:

@@ -18,8 +18,8 @@ from numba import njit
 from localgrad import outcomes
 from localgrad.modes import verdict
 from localgrad.modes.ensemble import rows as row
-from localgrad.modes.ensemble._mode_field import loss, rule_terms, velocity
-from localgrad.modes.ensemble.arithmetic import kernel, larger, room, slope_and_bend, smaller, sums
+from localgrad.modes.ensemble._mode_field import loss, rule_terms
+from localgrad.modes.ensemble.arithmetic import kernel, larger, rates, room, smaller, sums
 from localgrad.modes.ensemble.cache import keep_on_disk
 from localgrad.modes.ensemble.rosenbrock import TINY, invariants, linearise, record, sweep
 from localgrad.modes.ensemble.rows import get3, get4, put3
@@ -112,12 +112,11 @@ def _load(batch, n, i, j, values, layout, settings, structure):
     put3(batch, row.RULE, n, i, phi0, phi1, mu0)
     put3(batch, row.RULE + 3, n, i, mu1, c, w_star)
     put3(batch, row.THEIRS, n, i, theirs, scale, CONVERGED_LOSS * 0.5 * c * c * theirs)
-    f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
-    p, q, r, t, _, _ = sums(w, m, w_star, structure[0])
-    slope, _ = slope_and_bend(w, structure[1])
+    _, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
+    p, q, _, _, _, _ = sums(w, m, w_star, structure[0])
     batch[row.FIRST_LOSS * n + i] = loss(a, b, w, c, w_star, p, q, theirs)
     batch[row.LAST_LOSS * n + i] = batch[row.SMALL * n + i]
-    fa, fb, fw = velocity(a, b, w, f, c, w_star, p, q, r, t, slope)
+    fa, fb, fw = rates(a, b, w, phi0, phi1, mu0, mu1, c, w_star, structure)
     change = (larger(abs(a), abs(b)) + scale) / (larger(abs(fa), abs(fb)) + TINY)
     change = smaller(change, (1 - abs(w)) / (abs(fw) + TINY))  # time in which the state would change by its size
     batch[row.ATOL * n + i] = atol * smaller(1.0, scale)

@@ -15,6 +15,8 @@ from math import sqrt
 from localgrad.modes.ensemble import rows as row
 from localgrad.modes.ensemble._mode_field import loss, rule_terms, velocity_and_jacobian
 from localgrad.modes.ensemble.arithmetic import (
+    arrived_with_jacobian,
+    at_once,
     choose,
     inlined,
     kernel,
@@ -89,8 +91,12 @@ def linearise(batch, lanes, structure):
         f, m = rule_terms(a, w, phi0, phi1, mu0, mu1)
         p, q, r, t, dr, dt = sums(w, m, w_star, structure[0])
         slope, bend = slope_and_bend(w, structure[1])
-        fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww = velocity_and_jacobian(
-            a, b, w, f, m, phi1, mu1, c, w_star, p, q, r, t, dr, dt, slope, bend
+        own_slope, own_bend = at_once(slope, 1.0, structure[2]), at_once(bend, 0.0, structure[2])
+        on_time = velocity_and_jacobian(
+            a, b, w, f, m, phi1, mu1, c, w_star, p, q, r, t, dr, dt, own_slope, own_bend
+        )  # fmt: skip
+        fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww = arrived_with_jacobian(
+            f, m, w, phi1, mu1, on_time, slope, bend, structure[2]
         )
         put3(batch, row.VELOCITY, n, i, fa, fb, fw)
         put3(batch, row.JACOBIAN, n, i, jaa, jab, jaw)
