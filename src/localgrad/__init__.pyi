@@ -10,9 +10,9 @@ from .diagnostics.covariance import update_covariance as update_covariance
 from .diagnostics.kernel import Kernel as Kernel
 from .diagnostics.kernel import kernel as kernel
 from .diagnostics.rank import singular_spectrum as singular_spectrum
-from .explorer.launch import explore as explore
 from .diagnostics.spread import Spread as Spread
 from .diagnostics.spread import stationary_spread as stationary_spread
+from .explorer.launch import explore as explore
 from .learning.curve import LearningCurve as LearningCurve
 from .learning.flow import learn as learn
 from .learning.methods import Flow as Flow
