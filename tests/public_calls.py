@@ -129,6 +129,7 @@ def calls(folder):
             (lg.BPTT(), TEACHER, lg.tasks.white_noise_teacher(TEACHER).with_error_noise(0.1)),
             {"learning_rate": 0.01, "batch_size": 2, "horizon": 3},
         ),
+        "locality": ((RFLO_ON_CELLS, lg.Network(CELL, lg.Readout([[1.0, 0.5]]))), {}),
         # modes
         "mode_update": ((RFLO, MODE, OPTIMUM), poles),
         "mode_loss": ((MODE, OPTIMUM), {}),
@@ -178,6 +179,7 @@ RESULTS = {
     "Kernel",
     "Spread",
     "LearningCurve",
+    "Locality",
     "NetworkRun",
     "Outcome",
     "SlowestPoint",

@@ -9,6 +9,8 @@ from .diagnostics.comparison import compare_updates as compare_updates
 from .diagnostics.covariance import update_covariance as update_covariance
 from .diagnostics.kernel import Kernel as Kernel
 from .diagnostics.kernel import kernel as kernel
+from .diagnostics.locality import Locality as Locality
+from .diagnostics.locality import locality as locality
 from .diagnostics.rank import singular_spectrum as singular_spectrum
 from .diagnostics.spread import Spread as Spread
 from .diagnostics.spread import stationary_spread as stationary_spread

@@ -108,7 +108,7 @@ def network_update(
     check_rule(rule, network)
     dtype = precision_of(network)
     data = in_precision(dtype, sequences_of(network, inputs, targets, loss, mask))
-    carrying = _carrying(rule, len(data.inputs))
+    carrying = carrying_of(rule, len(data.inputs))
     chosen = "recorded" if method == "auto" else method
     how = way_of(rule, network, data, chosen)
     given = in_precision(dtype, network), in_precision(dtype, with_arrays(carrying)), data
@@ -126,13 +126,13 @@ _WAYS = {"recorded": recorded_update, "traces": trace_update, "sensitivities": s
 
 def update_in(way: str, rule: Rule, network: Network, data: Sequences, loss: str) -> tuple[Network, Any]:
     """The update and the loss in a way of `way_of`, within a program of the caller's; nothing is checked."""
-    return _WAYS[way](network, _carrying(rule, len(data.inputs)), data, loss)
+    return _WAYS[way](network, carrying_of(rule, len(data.inputs)), data, loss)
 
 
 def way_of(rule: Rule, network: Network, data: Sequences, method: str) -> str:
     """How an update is computed; `ValueError` where a rule has no such form, or there is not the memory."""
     online = method == "online"
-    way = _online_form(rule, _carrying(rule, len(data.inputs)), network) if online else "recorded"
+    way = online_form(rule, carrying_of(rule, len(data.inputs)), network) if online else "recorded"
     _check_memory(network, data, way)
     return way
 
@@ -163,13 +163,14 @@ def _check_memory(network: Network, data: Sequences, how: str) -> None:
     check_memory("the traces of all weights", kept * size, "use method 'recorded', or a smaller network or batch")
 
 
-def _carrying(rule: Rule, steps: int) -> Carrying:
+def carrying_of(rule: Rule, steps: int) -> Carrying:
+    """What of a rule shapes its update on sequences of so many steps."""
     lags = None if rule.lags is None or rule.lags >= steps else rule.lags
     propagator = Propagator() if lags == 1 else rule.propagator
     return Carrying(rule.feedback, propagator, lags, rule.delay)
 
 
-def _online_form(rule: Rule, carrying: Carrying, network: Network) -> str:
+def online_form(rule: Rule, carrying: Carrying, network: Network) -> str:
     """How an update is computed online; `ValueError` where a rule has no such form."""
     if carrying.lags is not None and carrying.lags > 1:
         raise ValueError(
