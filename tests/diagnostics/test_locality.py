@@ -1,5 +1,8 @@
 """What a rule asks of a chip: against the traces that updates use, XLA's own counts, and what is known by hand."""
 
+import re
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
