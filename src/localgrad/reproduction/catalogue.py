@@ -33,6 +33,7 @@ _MODULES = {
     "double-limit": "networks.double_limit.experiment",
     "real-teachers": "networks.real_teachers.experiment",
     "state-space": "networks.state_space",
+    "literature": "networks.literature.experiment",
 }
 
 NAMES = tuple(_MODULES)

@@ -1,0 +1,1 @@
+"""What others found of learning in linear recurrent networks, and what becomes of it under local rules."""
