@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from localgrad.cli.base import app
+from localgrad.cli.process import compile_quickly
 
 
 @app.command()
@@ -29,6 +30,7 @@ def explore(
     - `localgrad explore`
     - `localgrad explore --port 8000 --no-browser`
     """
+    compile_quickly(1)
     from localgrad.explorer.launch import is_loopback, serve
     from localgrad.explorer.state import State
 

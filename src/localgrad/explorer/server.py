@@ -23,7 +23,7 @@ from localgrad.explorer.session import Session
 from localgrad.explorer.state import PLANES, describe_fields, describe_presets
 from localgrad.explorer.views.mode_space import LEVELS, palette
 from localgrad.explorer.views.paths import look
-from localgrad.figures.looks import OUTCOME_COLORS, OUTCOME_KINDS
+from localgrad.figures.looks import OUTCOME_COLORS, OUTCOME_KINDS, PALETTE
 
 STATIC = Path(__file__).with_name("static")
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -41,6 +41,7 @@ def describe() -> dict[str, Any]:
         "outcomes": [{"name": n, "color": c} for n, c in zip(OUTCOME_KINDS, OUTCOME_COLORS, strict=True)],
         "palette": palette().ravel().tolist(),
         "levels": LEVELS,
+        "colors": PALETTE,
     }
 
 

@@ -6,10 +6,11 @@ from localgrad.explorer.state import PLANES, State
 from localgrad.models.poles import POLES
 
 
-def _rule(state: State) -> str:
-    """The rule of the sliders as it is written by hand."""
-    feedback = {0.0: '"symmetric"', 1.0: repr(state.feedback)}.get(
-        state.feedback_share, f"lg.Feedback.blend({state.feedback_share!r}, {state.feedback!r})"
+def _rule(state: State, fixed: str | None = None) -> str:
+    """The rule of the sliders as it is written by hand; `fixed` is its feedback, by default the number."""
+    fixed = fixed or repr(state.feedback)
+    feedback = {0.0: '"symmetric"', 1.0: fixed}.get(
+        state.feedback_share, f"lg.Feedback.blend({state.feedback_share!r}, {fixed})"
     )
     propagator = {0.0: '"full"', 1.0: repr(state.decay)}.get(
         state.propagator_share, f"lg.Propagator.blend({state.propagator_share!r}, {state.decay!r})"
@@ -42,6 +43,34 @@ def map_snippet(state: State, count: int) -> str:
             "converged = found.outcome == lg.Outcome.CONVERGED",
             "kind = np.where(converged, (1 - found.branch) // 2, found.outcome + 1)",
             'print(found.outcome.sizes, "converged:", float(converged.mean()))',
+            "",
+        ]
+    )
+
+
+def network_snippet(state: State) -> str:
+    """A program whose `curve` is the network's course of learning."""
+    from localgrad.explorer.views.network import WEAKER
+
+    count, units = state.teacher_modes, state.units
+    return "\n".join(
+        [
+            "import jax",
+            "import localgrad as lg",
+            "import numpy as np",
+            "",
+            'jax.config.update("jax_enable_x64", True)',
+            f"keys, k = jax.random.split(jax.random.key({state.seed}), 3), np.arange({count})",
+            f"a, b, w = {state.teacher_a!r} * {WEAKER} ** k, np.full({count}, {state.teacher_b!r}), "
+            f"{state.teacher_w!r} * (1 - k / {count})",
+            f"frames = lg.random_frames({count}, {count}, {count}, key=keys[0])",
+            "teacher = lg.aligned_network(lg.Mode(a, b, w), frames)",
+            f"student = lg.random_network({count}, {units}, {count}, key=keys[1], scale={state.weight_scale!r})",
+            f"R = jax.random.normal(keys[2], ({count}, {units})) / np.sqrt({units})",
+            f"rule = {_rule(state, f'{state.feedback!r} * R')}",
+            f"curve = lg.learn(rule, student, teacher, duration={state.learning_time!r})",
+            "print(curve)",
+            'print("rank of the change of W:", curve.spectrum.W.rank[-1])',
             "",
         ]
     )

@@ -33,7 +33,7 @@ class State(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
 
-    view: Literal["modes"] = "modes"
+    view: Literal["modes", "network"] = "modes"
     # The rule: f = (1 − feedback_share) a + feedback_share · feedback, m = (1 − propagator_share) w + … · decay.
     feedback_share: float = _number(
         default=1.0, within=(0.0, 1.0), step=0.01, label="feedback blend", ends=("symmetric", "fixed")
@@ -55,6 +55,13 @@ class State(BaseModel):
     start_a: float = _number(default=1.0, within=(-6.0, 6.0), step=0.01, label="start a")
     start_b: float = _number(default=1.0, within=(-6.0, 6.0), step=0.01, label="start b")
     start_w: float = _number(default=0.6, within=(-0.999, 0.999), step=0.001, label="start w")
+    # Few sizes of networks: each compiles programs of its own.
+    units: Literal[6, 10, 20] = Field(default=10, json_schema_extra={"label": "units"})
+    teacher_modes: Literal[1, 2, 4] = Field(default=4, json_schema_extra={"label": "modes of the teacher"})
+    weight_scale: float = _number(default=0.1, within=(0.01, 1.0), step=0.01, label="scale of first weights")
+    seed: int = Field(default=0, ge=0, le=99, json_schema_extra={"step": 1, "label": "seed"})
+    learning_time: float = _number(default=30.0, within=(1.0, 300.0), step=1.0, label="learning time")
+    moment: float = _number(default=1.0, within=(0.0, 1.0), step=0.005, label="moment")
     compare: str = Field(default=",".join(PAPER), max_length=200, json_schema_extra={"label": "beside it"})
 
     @model_validator(mode="after")
@@ -84,22 +91,18 @@ class State(BaseModel):
 
         Where a named rule is the same one of a mode, it bears that name, and so that look.
         """
-        found = Rule(self._feedback, self._propagator, self.lags or None, name="of the sliders")
+        found = self.rule_with(self.feedback)
         for named in (preset(key, self) for key in PRESETS):
             if named.lags == found.lags and named.affine == found.affine:
                 return Rule(found.feedback, found.propagator, found.lags, name=named.name, key=named.key)
         return found
 
-    @property
-    def _feedback(self) -> Any:
-        ends = {0.0: "symmetric", 1.0: self.feedback}
-        return ends.get(self.feedback_share) or Feedback.blend(self.feedback_share, self.feedback)
-
-    @property
-    def _propagator(self) -> Any:
-        ends = {0.0: "full", 1.0: self.decay}
-        found = ends.get(self.propagator_share)
-        return Propagator.blend(self.propagator_share, self.decay) if found is None else found
+    def rule_with(self, fixed: Any) -> Rule:
+        """The rule of the sliders with this fixed feedback: a number, or the matrix of a network."""
+        share, cut = self.feedback_share, self.propagator_share
+        feedback = "symmetric" if share == 0 else fixed if share == 1 else Feedback.blend(share, fixed)
+        propagator = "full" if cut == 0 else self.decay if cut == 1 else Propagator.blend(cut, self.decay)
+        return Rule(feedback, propagator, self.lags or None, name="of the sliders")
 
     @property
     def rules(self) -> list[Rule]:

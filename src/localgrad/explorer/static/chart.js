@@ -12,7 +12,7 @@ export class Chart {
 
   draw(content) {
     this.last = content;
-    const { x, y, curves, marks = [] } = content;
+    const { x, y, curves, marks = [], cursor } = content;
     const width = this.element.clientWidth || 360, height = this.height;
     const [left, right, top, bottom] = [46, width - 6, 8, height - 36];
     const X = (x.log ? logarithmic : linear)(x.low, x.high, left, right);
@@ -33,7 +33,8 @@ export class Chart {
       transform: `rotate(-90 10 ${(top + bottom) / 2})` }, this.ylabel));
     const clip = `clip-${this.ylabel.replaceAll(/\W/g, "")}`;
     const drawn = curves.map((c) => svg("path", { d: line(c.x, c.y, X, Y), stroke: c.color, "stroke-width": c.width ?? 2,
-      "stroke-dasharray": c.dash, "stroke-linejoin": "round", fill: "none" }));
+      "stroke-dasharray": c.dash, "stroke-opacity": c.faint ? 0.4 : undefined, "stroke-linejoin": "round", fill: "none" }));
+    if (cursor !== undefined) drawn.unshift(svg("path", { d: `M${X(cursor).toFixed(1)} ${top}V${bottom}`, stroke: "#1d1f23", "stroke-opacity": 0.5 }));
     const dots = marks.map((m) => svg("circle", { cx: X(m.x), cy: Y(m.y), r: 4, fill: m.color, stroke: "#fff" }));
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.svg.setAttribute("width", width);

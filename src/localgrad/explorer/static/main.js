@@ -4,9 +4,10 @@ import { Connection } from "./connection.js";
 import { Controls } from "./controls.js";
 import { html } from "./elements.js";
 import { ModeSpace } from "./mode_space.js";
+import { Network } from "./network.js";
 import { Store } from "./store.js";
 
-const VIEWS = { modes: ["Mode space", ModeSpace] };
+const VIEWS = { modes: ["Mode space", ModeSpace], network: ["Network", Network] };
 const find = (id) => document.getElementById(id);
 
 const spec = await (await fetch("spec.json")).json();
