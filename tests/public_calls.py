@@ -2,9 +2,11 @@
 
 import jax
 import numpy as np
+from stand_in_digits import install_where_missing
 
 import localgrad as lg
 
+install_where_missing()
 NETWORK = lg.LinearRNN([[0.5, 0.2]], [[0.3, 0.1], [0.1, -0.2]], [[0.4], [0.3]])
 TEACHER = lg.LinearRNN([[1.0, 0.0]], [[0.5, 0.0], [0.0, 0.25]], [[1.0], [0.0]])
 LAYER = lg.DiagonalSSM([[1.0, 0.5]], [0.5j, 0.3], [[1.0], [0.2]])
@@ -18,10 +20,19 @@ OF_CELLS = ("optimizer", "test_task", "test_size", "record_every", "project_on")
 RFLO_ON_CELLS = lg.RFLO(MATRIX, "internal")
 
 
+class Trials:
+    """An environment with trials, in the form of neurogym."""
+
+    def new_trial(self):
+        self.ob, self.gt = np.ones((3, 1)), np.zeros(3, int)
+
+
 def calls(folder):
     """Name → positional arguments and options; files are written to `folder` and read from it."""
     weights, run = folder / "weights.npy", folder / "run.npz"
     np.save(weights, np.array([[0.5, 0.1], [0.1, 0.3]]))
+    sequences = folder / "sequences.npz"
+    np.savez(sequences, inputs=np.ones((2, 3, 1)), targets=np.zeros((2, 3, 1)))
     curve = lg.learn(lg.BPTT(), NETWORK, TEACHER, duration=0.1, save_at=[0.1])
     lg.save(curve, run)
     (folder / "task.toml").write_text('kind = "integrator"\nleak = 0.5\n')
@@ -89,6 +100,24 @@ def calls(folder):
         ),
         "tasks.point_mass": ((0.1,), {"damping": 0.1, "stiffness": 0.1}),
         "tasks.load_task": ((folder / "task.toml",), {}),
+        "tasks.Add": ((3, 6), {"length": 20}),
+        "tasks.Copy": ((4, 3, 5), {}),
+        "tasks.FlipFlop": ((2, 20, 0.2), {}),
+        "tasks.MackeyGlass": ((17, 6, 50), {}),
+        "tasks.SumOfSines": ((1, 4, 50, 2, 0), {}),
+        "tasks.PatternGeneration": ((3, 20, 100, 0.01, 10.0, 0), {}),
+        "tasks.EvidenceAccumulation": ((3, 5, 2, 10, 4, 2, 0.4, 0.1), {}),
+        "tasks.DelayedMatch": ((2, 2, 3, 2, 0.1), {}),
+        "tasks.ContextDecision": ((10, 2, 0.5, 1.0), {}),
+        "tasks.digits": (("pixel", "training"), {}),
+        "tasks.from_arrays": (
+            (np.ones((2, 3, 1)), np.zeros((2, 3)), np.ones((2, 3))), {"loss": "cross_entropy", "num_classes": 2}
+        ),
+        "tasks.from_npz": ((sequences,), {"loss": "mse", "num_classes": None}),
+        "tasks.from_environment": ((Trials(),), {"num_trials": 2, "seed": 0, "max_steps": 5}),
+        "tasks.PointMass": ((1.0, 2.0, 0.02), {}),
+        "tasks.TwoJointArm": ((0.02,), {}),
+        "tasks.Reaching": ((lg.tasks.PointMass(), 8, 0.1, 50, 1.0, 1.0, 0.001, "plant"), {}),
         # updates and learning
         "expected_update": (
             (lg.BPTT(), NETWORK, TEACHER),
@@ -171,7 +200,7 @@ def calls(folder):
     }  # fmt: skip
 
 
-# What functions return, and `Term`, `Cell` and `SequenceTask`, which are made by subclassing; nobody calls these.
+# What functions return, and what is made by subclassing: `Term`, `Cell`, `SequenceTask`, `LoopTask` and `Body`.
 RESULTS = {
     "Boundary",
     "Cell",
@@ -184,7 +213,10 @@ RESULTS = {
     "Outcome",
     "SlowestPoint",
     "Term",
+    "tasks.ArrayTask",
     "tasks.Batch",
+    "tasks.Body",
+    "tasks.LoopTask",
     "tasks.SequenceTask",
     "TrainingRun",
     "Trajectory",

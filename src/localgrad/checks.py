@@ -20,7 +20,7 @@ import numpy as np
 _UNKNOWN_MEMORY = 64e9  # bytes, where the system does not tell
 
 # Counts beyond this need more memory or time than there is, whatever they count.
-_LARGEST_COUNT = 2**31
+LARGEST_COUNT = 2**31
 
 _TRACED = (
     "this needs the values of its arguments, which JAX does not know while it traces a program; call it outside jit, "
@@ -130,7 +130,7 @@ def is_count(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, int | np.integer) and bool(value >= 1)
 
 
-def check_count(name: str, value: Any, most: int = _LARGEST_COUNT) -> None:
+def check_count(name: str, value: Any, most: int = LARGEST_COUNT) -> None:
     """`ValueError` unless `value` is a whole number from 1 to `most`."""
     if not is_count(value):
         raise ValueError(f"{name} must be a whole number of at least 1; got {in_words(value)}")

@@ -27,23 +27,27 @@ from typing import Any, NamedTuple
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
+LOSSES = ("mse", "cross_entropy")
+
 
 class Batch(NamedTuple):
     """Sequences to learn from.
 
     **Fields:** `inputs`: shape `"batch time input"`. `targets`: shape `"batch time output"`, or where the loss is
     `"cross_entropy"` whole numbers from 0, the classes, shape `"batch time"`. `mask`: weights of the steps in the loss,
-    at least 0 and not all 0 in any sequence, shape `"batch time"`.
+    at least 0 and not all 0 in any sequence, shape `"batch time"`. `loss`: `None`, or where the targets only stand for
+    errors, as in a closed loop, the task's own loss of the batch.
 
     Source: docs/theory.md, section 12.
 
     >>> Batch([[[0.5]]], [[[1.0]]], [[1.0]])._fields
-    ('inputs', 'targets', 'mask')
+    ('inputs', 'targets', 'mask', 'loss')
     """
 
     inputs: Any
     targets: Any
     mask: Any
+    loss: Any = None
 
 
 class SequenceTask(eqx.Module):
@@ -66,9 +70,20 @@ class SequenceTask(eqx.Module):
     (2, 20, 1)
     """
 
-    num_inputs: eqx.AbstractVar[int]
-    num_outputs: eqx.AbstractVar[int]
-    loss: eqx.AbstractVar[str]
+    @property
+    @abc.abstractmethod
+    def num_inputs(self) -> int:
+        """Channels of the input."""
+
+    @property
+    @abc.abstractmethod
+    def num_outputs(self) -> int:
+        """Numbers of the output, or classes."""
+
+    @property
+    @abc.abstractmethod
+    def loss(self) -> str:
+        """`"mse"` or `"cross_entropy"`."""
 
     @abc.abstractmethod
     def sample(self, key: PRNGKeyArray, batch: int) -> Batch:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 
-from localgrad.checks import in_words, warn_if_cut
+from localgrad.checks import LARGEST_COUNT, check_count, in_words, warn_if_cut
 from localgrad.rules.numbers import as_numbers, is_absent
 from localgrad.tasks.linear_task import LinearTask
 
@@ -44,6 +45,22 @@ def check_within(
         raise ValueError(
             f"{name} must be one number in {left}{least:g}, {most:g}{right}, since {why}; got {in_words(value)}"
         )
+
+
+def whole(name: str, value: Any, most: int = LARGEST_COUNT) -> int:
+    """A count as a Python number; `ValueError` unless it is a whole number from 1 to `most`."""
+    check_count(name, value, most)
+    return int(value)
+
+
+def within(
+    name: str, value: Any, least: float, most: float, why: str, *, or_first: bool = False, or_last: bool = False
+) -> float:
+    """A number as one of Python; `ValueError` that says `why`, unless it is known and between `least` and `most`."""
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(f"{name} is a value that JAX traces; give a number")
+    check_within(name, value, least, most, why, or_first=or_first, or_last=or_last)
+    return float(value)
 
 
 def check_gain(gain: Any) -> None:

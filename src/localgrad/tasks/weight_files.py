@@ -27,14 +27,14 @@ def read_bytes(path: Path) -> bytes:
     try:
         if not path.is_file():
             state = "is a folder or device, not a file" if path.exists() else "does not exist"
-            raise ValueError(f"it {state}; give the path of a weight file, such as .npz, .npy, .csv or .mat")
+            raise ValueError(f"it {state}; give the path of a file, such as .npz, .npy, .csv or .mat")
         # Opened without waiting and looked at again, since what has this name may have become a pipe or a device.
         with open(
             os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
         ) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise ValueError("it is a folder or device, not a file; give the path of a weight file")
+                raise ValueError("it is a folder or device, not a file; give the path of a file")
             if status.st_size > MAX_BYTES:
                 raise ValueError(
                     f"it has {status.st_size:,} bytes, above the limit of {MAX_BYTES:,}; give a smaller network"

@@ -1,4 +1,4 @@
-r"""What a network of cells does in a step, what is seen of it there by differentiation, and how credit is carried.
+r"""What is seen of a step of a network of cells by differentiation, and how credit is carried.
 
 Of a layer at one step all that rules need are the derivatives at each unit: of its state by its state before (`I`), by
 its drives, and by its own parameters, and of what it emits by its state. They are found by one forward differentiation
@@ -21,6 +21,9 @@ from jaxtyping import Array
 
 from localgrad.cells.block import Layer, cell_of, entering, leaving
 from localgrad.cells.cell import Cell, Weights, emission, moved, own_learned
+from localgrad.cells.running import Step
+from localgrad.cells.running import at_rest as at_rest
+from localgrad.cells.running import network_step as network_step
 from localgrad.cells.stack import Network
 from localgrad.rules.parts import Feedback, Propagator
 
@@ -42,18 +45,6 @@ class Carrying(NamedTuple):
     delay: int
 
 
-class Step(NamedTuple):
-    """What a layer did in one step."""
-
-    before: Array  # s_{t−1}, "... states hidden"
-    drive: Array  # u_t, "... drives hidden"
-    after: Array  # s_t
-    heard: Array  # z_{t−1}, "... width"
-    inputs: Array  # what the cell heard of the input, "... input"
-    below: Array  # what came from below, "... input"
-    output: Array  # what the layer emits
-
-
 class Local(NamedTuple):
     """The derivatives of a layer at one step, unit by unit."""
 
@@ -64,41 +55,12 @@ class Local(NamedTuple):
     emitted_before: Array  # ∂z_{t−1}/∂s_{t−1}
 
 
-def at_rest(network: Network, batch: int, dtype: Any) -> tuple[Array, ...]:
-    """The states of all layers at the start."""
-    return tuple(jnp.zeros((batch, cell_of(layer).states, layer.sizes[0]), dtype) for layer in network.layers)
-
-
-def heard_of(cell: Cell, states: Array) -> Array:
-    """What a layer emits, flat: shape `"batch width"`."""
-    return jax.vmap(lambda s: emission(cell, s).ravel())(states)
-
-
 def heard_after(cell: Cell, step: Step) -> Array:
     """What a cell emits after steps with any leading axes."""
     one = lambda s: emission(cell, s).ravel()  # noqa: E731
     for _ in range(step.after.ndim - 2):
         one = jax.vmap(one)
     return one(step.after)
-
-
-def network_step(network: Network, states: tuple[Array, ...], x: Array) -> tuple[tuple[Step, ...], Array]:
-    """What every layer does, and the output."""
-    steps = []
-    for layer, before in zip(network.layers, states, strict=True):
-        cell, inputs = cell_of(layer), entering(layer, x)
-        weights, heard = cell.weights(), heard_of(cell, before)
-        drive = jnp.einsum("khi,bi->bkh", weights.B, inputs)
-        if weights.W is not None:
-            drive = drive + jnp.einsum("khj,bj->bkh", weights.W, heard)
-        if weights.bias is not None:
-            drive = drive + weights.bias
-        after = jax.vmap(lambda s, u, cell=cell: moved(cell, s, u))(before, drive)
-        output = leaving(layer, heard_of(cell, after), x)
-        steps.append(Step(before, drive, after, heard, inputs, x, output))
-        x = output
-    output = x @ network.readout.A.mT
-    return tuple(steps), output if network.readout.bias is None else output + network.readout.bias
 
 
 def error_of(output: Array, target: Array, weight: Array, loss: str) -> tuple[Array, Array]:
