@@ -35,19 +35,17 @@ class Batch(NamedTuple):
 
     **Fields:** `inputs`: shape `"batch time input"`. `targets`: shape `"batch time output"`, or where the loss is
     `"cross_entropy"` whole numbers from 0, the classes, shape `"batch time"`. `mask`: weights of the steps in the loss,
-    at least 0 and not all 0 in any sequence, shape `"batch time"`. `loss`: `None`, or where the targets only stand for
-    errors, as in a closed loop, the task's own loss of the batch.
+    at least 0 and not all 0 in any sequence, shape `"batch time"`.
 
     Source: docs/theory.md, section 12.
 
     >>> Batch([[[0.5]]], [[[1.0]]], [[1.0]])._fields
-    ('inputs', 'targets', 'mask', 'loss')
+    ('inputs', 'targets', 'mask')
     """
 
     inputs: Any
     targets: Any
     mask: Any
-    loss: Any = None
 
 
 class SequenceTask(eqx.Module):

@@ -50,6 +50,7 @@ class Reaching(LoopTask):
 
     Source: Georgopoulos et al. 1981; Todorov & Li 2005.
 
+    >>> from localgrad.tasks.reaching.bodies import TwoJointArm
     >>> task = Reaching(TwoJointArm(), length=30)
     >>> task.num_inputs, task.num_outputs
     (6, 2)

@@ -60,7 +60,7 @@ class LoopTask(eqx.Module):
     ...     def cost(self, state, command):
     ...         return (state**2).sum() / 2
     >>> network = lg.Network(lg.cells.LeakyRate([[0.5]], [[1.0]], None, leak=0.5), lg.Readout([[-0.5]]))
-    >>> batch = Hold().sample(jax.random.key(0), 4, network)
+    >>> batch, loss = Hold().sample(jax.random.key(0), 4, network)
     >>> update, info = lg.network_update(lg.BPTT(), network, batch.inputs, batch.targets)
     """
 
@@ -106,14 +106,16 @@ class LoopTask(eqx.Module):
         """The cost of a step: of the state after it, and of the command; one number."""
 
     @in_our_arithmetic
-    def sample(self, key: PRNGKeyArray, batch: int, network: Network) -> Batch:
-        r"""Trials of a network: what it heard, targets that stand for its errors, and its `loss`.
+    def sample(self, key: PRNGKeyArray, batch: int, network: Network) -> tuple[Batch, Array]:
+        r"""Trials of a network: what it heard, with targets that stand for its errors; and its loss.
 
         The targets are `y_t − ∂ (Σ_s cost_s) / ∂ y_t` along the paths of `credit`. Compiles under `jax.jit`.
 
         **Arguments:** `key`: a JAX random key; `batch`: how many trials, at least 1; `network`: an `lg.Network`.
 
-        **Returns:** a `Batch`, with `loss` the mean cost of a step. **Raises:** `ValueError` where sizes do not fit.
+        **Returns:** `(batch, loss)`: a `Batch`, and the mean cost of a step.
+
+        **Raises:** `ValueError` where sizes do not fit.
         """
         check_count("batch", batch)
         states = jax.vmap(self.start)(jax.random.split(key, batch))
@@ -142,7 +144,7 @@ def visited_by(task: LoopTask, states: Any, network: Network) -> tuple[Any, Arra
 
 
 @eqx.filter_jit
-def trials_of(task: LoopTask, states: Any, network: Network) -> Batch:
+def trials_of(task: LoopTask, states: Any, network: Network) -> tuple[Batch, Array]:
     """The trials of a network from given states, all compiled."""
     _check_fits(task, network)
     dtype, outputs = precision_of(network), task.num_outputs
@@ -156,7 +158,7 @@ def trials_of(task: LoopTask, states: Any, network: Network) -> Batch:
     nudges = jnp.zeros((task.length, batch, outputs), dtype)
     errors, (inputs, commands, loss) = jax.grad(total, has_aux=True)(nudges)
     mask = jnp.ones((batch, task.length), dtype)
-    return Batch(inputs.swapaxes(0, 1), (commands - errors).swapaxes(0, 1), mask, loss)
+    return Batch(inputs.swapaxes(0, 1), (commands - errors).swapaxes(0, 1), mask), loss
 
 
 def _run(task: LoopTask, states: Any, network: Network, nudges: Array) -> tuple[Array, Array, Array, Any]:
