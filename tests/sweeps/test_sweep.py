@@ -17,6 +17,7 @@ from localgrad.sweeps.plan import RAN, REFUSED, compute, make_plan
 from localgrad.sweeps.reading import define
 from localgrad.sweeps.runner import jobs_of
 from localgrad.sweeps.store import open_store
+from localgrad.tasks.linear_sequences import linear_sequences
 
 NETWORKS = {
     "kind": "flow",
@@ -31,6 +32,11 @@ TRAINING = changed(
 
 CELLS = changed(TRAINING, axes__rule=["rflo"], run__decay=0.5, axes__seed=1, axes__cell=[
     "linear", {"label": "leaky", "cell": "leaky", "leak": 0.5}, "diagonal"])  # fmt: skip
+
+
+NONLINEAR = changed(TRAINING, axes__rule=["rflo", "bptt"], run__decay="internal", axes__seed=2, axes__cell=[
+    {"label": "tanh", "cell": "tanh", "leak": 0.5}, {"label": "lif", "cell": "lif", "leak": 0.1}, "gru", "lru",
+])  # fmt: skip
 
 
 def values_of(data):
@@ -135,6 +141,11 @@ def test_cells_are_made_of_one_draw():
         ({"run__hidden": 3, "axes__cell": ["diagonal"]}, "give an even number"),
         ({"axes__cell": ["leaky"]}, "leaky cells need a leak"),
         ({"axes__cell": ["square"]}, "axes.cell: give one of"),
+        ({"axes__cell": ["tanh"]}, "tanh cells need a leak"),
+        ({"axes__cell": ["lif"], "run__leak": 1.0}, "give less"),
+        ({"axes__cell": ["lru"], "run__hidden": 3}, "give an even number"),
+        ({"axes__cell": ["gru"], "run__task": "point-mass"}, "the task hears the student's output"),
+        ({"axes__decay": ["external"], "run__decay": None}, 'give a finite number, or "internal"'),
     ],
 )
 def test_cells_that_cannot_be_made(change, words):
@@ -142,7 +153,50 @@ def test_cells_that_cannot_be_made(change, words):
         define(changed(CELLS, **change), ".")
 
 
-@pytest.mark.parametrize("document", [changed(MODES, axes__seed=4), NETWORKS, CELLS], ids=["modes", "flow", "train"])
+@pytest.mark.slow
+def test_runs_of_nonlinear_cells_are_those_of_the_engine(tmp_path):
+    """Of tanh units under RFLO as Murray wrote it, on the sequences of the task."""
+    document = changed(NONLINEAR, axes__cell=NONLINEAR["axes"]["cell"][:1], axes__rule=["rflo"])
+    data = lg.sweep(document, out=tmp_path / "runs.zarr", workers=0)
+    box = define(document, ".")
+    box = box.box(box.axes)
+    for seed in range(2):
+        keys = {name: box.keys(name)[seed] for name in ("task", "student", "feedback", "noise")}
+        task = task_of(box.row(seed), keys)
+        student = lg.random_network(1, 2, 1, key=jax_key(int(keys["student"])), scale=0.3)
+        cell = lg.cells.LeakyRate(student.W, student.B, None, leak=0.5)
+        feedback = normals(keys["feedback"], 2).reshape(1, 2) / np.sqrt(2)
+        run = lg.train(
+            lg.RFLO(feedback, "internal"), lg.Network(cell, lg.Readout(student.A)), linear_sequences(task, 10, "final"),
+            key=jax_key(int(keys["noise"])), num_steps=20, batch_size=4, learning_rate=0.01, test_size=1024,
+        )  # fmt: skip
+        found = data.isel(rule=0, cell=0, seed=seed)
+        assert found.loss == run.records["loss"][-1] / run.silent_loss
+        change = np.linalg.svd(run.final.layers[0].W - student.W, compute_uv=False) ** 2
+        np.testing.assert_allclose(found["rank"], change.sum() ** 2 / (change**2).sum(), rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_nonlinear_cells_learn(tmp_path):
+    """More steps lower the loss, rules and cells differ, and poles alone make e-prop BPTT; what a cell lacks is NaN."""
+    document = changed(NONLINEAR, axes__rule=["bptt", "eprop", "three-factor"], axes__seed=1, run__learning_rate=0.05)
+    short = lg.sweep(changed(document, run__num_steps=1), out=tmp_path / "short.zarr", workers=0)
+    long = lg.sweep(changed(document, run__num_steps=300), out=tmp_path / "long.zarr", workers=0)
+    assert np.all(long.status == RAN)
+    assert np.all(long.outcome == lg.Outcome.UNFINISHED)
+    assert np.all(long.loss < short.loss)
+    bptt, eprop = (long.loss.sel(rule=rule).values.ravel() for rule in ("bptt", "eprop"))
+    np.testing.assert_allclose(bptt[-1], eprop[-1], rtol=1e-9)
+    assert len(np.unique([*bptt, *eprop[:-1], *long.loss.sel(rule="three-factor").values.ravel()])) == 11
+    assert np.all(np.isnan(long["rank"].sel(cell="lru")) & np.isnan(long.radius.sel(cell="gru")))
+    assert np.all(long.radius.sel(cell="lru") < 1)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [changed(MODES, axes__seed=4), NETWORKS, CELLS, pytest.param(NONLINEAR, marks=pytest.mark.slow)],
+    ids=["modes", "flow", "train", "cells"],
+)
 def test_results_do_not_hang_on_chunks_or_their_order(document, tmp_path):
     forms = {"one": 1000, "single": 1, "some": 5}
     found = {name: values_of(lg.sweep(changed(document, chunk=size), out=tmp_path / name, workers=0))

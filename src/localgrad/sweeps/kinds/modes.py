@@ -47,6 +47,7 @@ class ModesKind(Kind):
     name = "modes"
     about = "single modes along the exact learning flow"
     parameters: ClassVar = RULE_PARAMETERS | {
+        "decay": Parameter(Number, RULE_PARAMETERS["decay"].about, default=None),
         "feedback": Parameter(Number, "fixed feedback â of a mode", default=None),
         "a": Parameter(Number, "readout of the start"),
         "b": Parameter(Number, "input weight of the start"),

@@ -9,13 +9,15 @@ or a point of the cube between BPTT, truncated BPTT, feedback alignment, RFLO an
     F = (1 − feedback_blend) A + feedback_blend · R,   M = (1 − propagator_blend) J + propagator_blend · decay · I
 
 with its `lags`. A parameter that a rule does not take is left out for it, so that one axis of decays serves several
-rules; one that no rule of a sweep takes is refused. `lags = "all"` keeps all of them.
+rules; one that no rule of a sweep takes is refused. `lags = "all"` keeps all of them; `decay = "internal"` is RFLO as
+Murray wrote it, whose traces keep what each unit keeps by itself, for networks.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,10 +30,11 @@ from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.presets import find_preset, make_rule, parameters_of
 from localgrad.rules.rule import Rule
 from localgrad.sweeps.kinds.kind import Parameter
-from localgrad.sweeps.values import Number
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ALL = "all"
+INTERNAL = "internal"
+"""The decay that is each unit's own."""
 
 
 def _check_rule(value: Any) -> Any:
@@ -47,6 +50,12 @@ def _check_lags(value: Any) -> int | str:
     if value == ALL or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError(f'give a whole number of at least 1, or "all", not {value!r:.40}')
+
+
+def _check_decay(value: Any) -> Any:
+    if value == INTERNAL or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+        return value
+    raise ValueError(f'give a finite number, or "{INTERNAL}" for what a unit keeps by itself, not {value!r:.40}')
 
 
 def text_of_arrays(what: str, tree: Any) -> str:
@@ -79,7 +88,7 @@ RULE_PARAMETERS = {
     ),
     "feedback_blend": Parameter(Share, "share of the fixed feedback in F", default=None),
     "propagator_blend": Parameter(Share, "share of the decay in M", default=None),
-    "decay": Parameter(Number, "decay ŵ of the traces, a step", default=None),
+    "decay": Parameter(Annotated[Any, PlainValidator(_check_decay)], "decay ŵ of the traces, a step", default=None),
     "lags": Parameter(Annotated[Any, PlainValidator(_check_lags)], "lags that are kept", "steps", None),
 }
 """What a sweep may say of a rule; what its feedback is, each kind of run says in its own way."""
@@ -111,6 +120,8 @@ def rule_of(row: Mapping[str, Any], feedback: Any) -> Rule:
     lags = None if row["lags"] in (None, ALL) else int(row["lags"])
     if row["rule"] is None:
         decay = 0.0 if row["decay"] is None else row["decay"]
+        if isinstance(decay, str):
+            raise ValueError(f"a blend of propagators takes a number for decay, not {decay!r}; give one")
         blended = Feedback.blend(row["feedback_blend"], feedback)
         carried = Propagator.blend(row["propagator_blend"], decay)
         return Rule(blended, carried, lags, name="blend", key="blend")

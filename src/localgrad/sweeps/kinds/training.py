@@ -1,31 +1,45 @@
-"""Sampled training of networks: `localgrad.train`, a run at a time."""
+"""Sampled training of networks: `localgrad.train`, a run at a time.
+
+Linear students are judged by their exact expected loss. Networks of cells hear the same task as sequences
+(`tasks/linear_sequences.py`) and are judged on 1,024 of them, held out, in units of a silent student's loss on these.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-import jax
 import numpy as np
 from pydantic import Field
 
+from localgrad.cells.stack import Network
 from localgrad.learning.train import train
-from localgrad.sweeps.kinds.kind import Cells, Kind, Parameter, Variable, each_run
+from localgrad.rules.rule import Rule
+from localgrad.sweeps.kinds.kind import Parameter, Variable
 from localgrad.sweeps.kinds.modes import Positive
-from localgrad.sweeps.kinds.networks import NETWORK_PARAMETERS, NETWORK_SOURCES, NETWORK_VARIABLES
-from localgrad.sweeps.kinds.students import measured, network_rule, student_of
-from localgrad.sweeps.kinds.tasks import jax_key, task_of
+from localgrad.sweeps.kinds.networks import (
+    ANY_CELL,
+    NETWORK_PARAMETERS,
+    NETWORK_SOURCES,
+    NETWORK_VARIABLES,
+    Learned,
+    NetworkKind,
+)
+from localgrad.sweeps.kinds.tasks import jax_key
+from localgrad.tasks.linear_sequences import linear_sequences
+from localgrad.tasks.linear_task import LinearTask
 
 Whole = Annotated[int, Field(ge=1, le=2**31)]
-_DRY = dict.fromkeys(NETWORK_SOURCES, np.uint64(0))
+_HELD_OUT = 1024
 
 
-class TrainingKind(Kind):
+class TrainingKind(NetworkKind):
     """Whole networks trained by sampled updates."""
 
     name = "train"
     about = "networks trained by sampled updates"
     parameters: ClassVar = NETWORK_PARAMETERS | {
+        "cell": ANY_CELL,
         "learning_rate": Parameter(Positive, "learning rate"),
         "num_steps": Parameter(Whole, "updates", "steps"),
         "batch_size": Parameter(Whole, "sequences in a batch", "sequences", 64),
@@ -35,37 +49,28 @@ class TrainingKind(Kind):
     }
     sources = (*NETWORK_SOURCES, "noise")
     variables: ClassVar = NETWORK_VARIABLES | {
+        "loss": Variable(
+            "float64", f"loss at the end, exact, of cells on {_HELD_OUT:,} sequences held out", "silent student's loss"
+        ),
         "diverged_at": Variable("int32", "the first step that was not taken, or −1", "step", -9),
     }
     chunk = 16
     seconds = 0.5
 
-    def build(self, row: Mapping[str, Any]) -> None:
-        """Task, student and rule, of some key."""
-        with jax.enable_x64(True):
-            task = task_of(row, _DRY)
-            network_rule(row, _DRY, student_of(row, _DRY, task))
-
-    def compute(self, cells: Cells) -> dict[str, np.ndarray]:
-        """Run by run, in double precision."""
-        with jax.enable_x64(True):
-            return each_run(self, cells, _run)
-
-
-def _run(row: dict[str, Any], keys: dict[str, np.uint64]) -> dict[str, Any]:
-    task = task_of(row, keys)
-    student = student_of(row, keys, task)
-    run = train(
-        network_rule(row, keys, student),
-        student,
-        task,
-        key=jax_key(int(keys["noise"])),
-        learning_rate=float(row["learning_rate"]),
-        num_steps=int(row["num_steps"]),
-        batch_size=int(row["batch_size"]),
-        horizon=int(row["horizon"]),
-        loss=row["loss"],
-        target_loss=float(row["target_loss"]),
-    )
-    ends = {"outcome": int(run.outcome), "loss": float(run.final_loss) / run.silent_loss}
-    return ends | {"diverged_at": int(run.diverged_at)} | measured(run.initial, run.final)
+    def learned(
+        self, rule: Rule, student: Any, task: LinearTask, row: Mapping[str, Any], keys: Mapping[str, np.uint64]
+    ) -> Learned:
+        """The end of a training run."""
+        horizon, loss = int(row["horizon"]), row["loss"]
+        settings: dict[str, Any] = {name: int(row[name]) for name in ("num_steps", "batch_size")}
+        settings |= {name: float(row[name]) for name in ("learning_rate", "target_loss")}
+        key = jax_key(int(keys["noise"]))
+        if isinstance(student, Network):
+            sequences = linear_sequences(task, horizon, loss)
+            run = train(rule, student, sequences, key=key, test_size=_HELD_OUT, **settings)
+            final = float(run.records["loss"][-1])
+        else:
+            run = train(rule, student, task, key=key, horizon=horizon, loss=loss, **settings)
+            final = float(run.final_loss)
+        ends = {"outcome": int(run.outcome), "loss": final / run.silent_loss, "diverged_at": int(run.diverged_at)}
+        return Learned(ends, run.initial, run.final)
