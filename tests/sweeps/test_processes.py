@@ -144,9 +144,20 @@ def test_the_main_process_is_killed_at_random_moments(tmp_path):
         assert data_files(tmp_path / f"{number}.zarr") == data_files(tmp_path / "whole.zarr")
 
 
+@pytest.fixture
+def taken_port():
+    """Dask's usual port is taken, as by another sweep: nothing must be said of that."""
+    with socket.socket() as taken:
+        with suppress(OSError):
+            taken.bind(("127.0.0.1", 8787))
+            taken.listen()
+        yield
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the processes of a session from /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+@pytest.mark.usefixtures("taken_port")
 def test_a_sweep_on_processes_is_ended_and_goes_on(number, folder, tmp_path):
     """First one of its workers is killed, and another takes its place; then it is ended, and its workers with it."""
     out = tmp_path / "runs.zarr"
