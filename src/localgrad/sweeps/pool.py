@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 from localgrad.sweeps.plan import Job, Place, Result, compute
@@ -42,12 +44,13 @@ def local_pool(workers: int) -> Iterator[Compute]:
         raise RuntimeError(_GUARD)
     from distributed import Client, LocalCluster
 
-    settings: dict[str, Any] = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
-    # Its server of numbers takes whatever port is free: two sweeps at once must not want the same.
+    settings: dict[str, Any] = {"processes": True, "silence_logs": logging.CRITICAL, "dashboard_address": None}
+    # Its server of numbers takes whatever port is free: two sweeps at once must not want the same one.
     settings |= {"scheduler_kwargs": {"dashboard": False, "dashboard_address": "127.0.0.1:0"}}
     settings |= {"env": _ENVIRONMENT | {FLAGS: flags_of_workers()}, "preload": ["localgrad.sweeps.worker"]}
     try:
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", **settings)
+        with _ctrl_c_waits():
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", **settings)
     except RuntimeError as error:
         raise ChildProcessError(f"the workers did not start ({error}); {_GUARD}") from None
     with cluster, Client(cluster) as client:
@@ -55,6 +58,23 @@ def local_pool(workers: int) -> Iterator[Compute]:
 
 
 _GUARD = 'in a program of yours call lg.sweep under `if __name__ == "__main__":`, or with workers=0'
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Ctrl-C is answered after the block, by this thread; threads and processes begun in it, and theirs, never hear it.
+
+    A worker that starts, or starts again, would else print where it was interrupted.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which would else start in the block, and end it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
