@@ -8,6 +8,7 @@ NAMES = (
     "algorithms",
     "learning-curves",
     "training",
+    "training-cells",
     "ensemble",
     "agreement",
     "startup",

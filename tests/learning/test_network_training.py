@@ -256,3 +256,25 @@ def test_options_of_cells_are_refused_for_linear_students():
     student = lg.LinearRNN([[0.5]], [[0.0]], [[1.0]])
     with pytest.raises(ValueError, match="record_every is no option for a LinearRNN"):
         lg.train(lg.BPTT(), student, student, num_steps=1, horizon=3, record_every=2, **RATE)
+
+
+def test_another_call_with_the_same_shapes_compiles_nothing():
+    def run(rate, steps, seed):
+        settings = {"optimizer": optax.adam(rate)} if rate else {"learning_rate": 0.1 * (seed + 1)}
+        rule = lg.RFLO(feedback(seed=seed), "internal")
+        lg.train(rule, network(seed), Summing(), key=jax.random.key(seed), num_steps=steps, batch_size=4, **settings)
+
+    run(1e-2, 3, 0)
+    run(None, 3, 0)
+    compiled = []
+
+    def listen(event, duration, **_):
+        compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        run(1e-2, 4, 1)  # a new object of optax, the same program
+        run(None, 5, 2)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert [event for event in compiled if "backend_compile" in event] == []

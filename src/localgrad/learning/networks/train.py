@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +44,7 @@ from localgrad.models.linear import as_float_array, as_keys
 from localgrad.outcomes import Outcome
 from localgrad.rules.compiled import with_arrays
 from localgrad.rules.rule import Rule
-from localgrad.tasks.sequences import SequenceTask
+from localgrad.tasks.sequences import Batch, SequenceTask
 from localgrad.updates.through_time import check_network, check_rule, way_of
 from localgrad.updates.through_time_steps import Sequences
 
@@ -173,13 +174,18 @@ def _good_batch(task: Any, key: PRNGKeyArray, size: int, network: Network) -> Se
     """A batch; `ValueError` where it is not finite, or holds classes that there are not."""
     made = jax.tree.leaves(jax.eval_shape(lambda key: task.sample(key, size), key))
     check_memory(f"{size:,} sequences of the task", sum(x.size * x.dtype.itemsize for x in made), "take fewer")
-    data, good = sequences_in(task, task.sample(key, size), network)
+    data, good = sequences_in(task, _drawn(task, key, size), network)
     if not bool(good):
         raise ValueError(
             "a batch of the task holds a number that is not finite, a class that there is not, or a mask of zeros; "
             "mend the task"
         )
     return data
+
+
+@eqx.filter_jit
+def _drawn(task: SequenceTask, key: PRNGKeyArray, size: int) -> Batch:
+    return task.sample(key, size)
 
 
 def _result(run: RunningNetworks, rule: Rule, target_loss: float | None) -> NetworkRun:
