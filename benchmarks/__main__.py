@@ -14,6 +14,7 @@ NAMES = (
     "startup",
     "state-space",
     "sweeps",
+    "cells",
 )
 
 

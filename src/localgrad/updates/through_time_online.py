@@ -107,7 +107,7 @@ def _traced(cell: Cell, traces: _Traces, step: Step, at: Local, carrying: Carryi
     weights = at.drive[..., None] * _presynaptic(cell, step)[:, None, None, None, :]
     if blocks is None:
         return _Traces(weights, at.own)
-    kept = jnp.einsum("bijn,bjknq->biknq", blocks, traces.weights)
+    kept = sum(blocks[:, :, j, None, :, None] * traces.weights[:, None, j] for j in range(blocks.shape[2]))
     return _Traces(weights + kept, at.own + jnp.einsum("bijn,bjpn->bipn", blocks, traces.own))
 
 
@@ -130,7 +130,7 @@ def _credits(
 
 def _credited(sums: tuple[_Traces, Layer], credit: tuple[Array, Layer], traces: _Traces) -> tuple[_Traces, Layer]:
     states, block_update = credit
-    weights = jnp.einsum("bin,biknq->knq", states, traces.weights)
+    weights = (states[:, :, None, :, None] * traces.weights).sum((0, 1))
     own = jnp.einsum("bin,bipn->pn", states, traces.own)
     moved = _Traces(sums[0].weights + weights, sums[0].own + own)
     return moved, jax.tree.map(jnp.add, sums[1], block_update)

@@ -94,7 +94,7 @@ def _carried_back(carrying: Carrying, weights: Weights, now: Array, at: Local) -
     blocks = block(carrying.propagator, weights, at)
 
     def carried(later: Array, blocks: Array | None, at: Local) -> Array:
-        kept = None if blocks is None else jnp.einsum("...in,...ijn->...jn", later, blocks)
+        kept = None if blocks is None else (later[..., :, None, :] * blocks).sum(-3)
         parts = [x for x in (kept, mixing(carrying.propagator, weights, later, at)) if x is not None]
         return sum(parts[1:], start=parts[0]) if parts else jnp.zeros_like(later)
 

@@ -139,13 +139,13 @@ def mixing(propagator: Propagator, weights: Weights, later: Array, at: Local) ->
 
 def drive_credit(credit: Array, at: Local) -> Array:
     """The credit of the drives, `"... drives hidden"`, from that of the states."""
-    return jnp.einsum("...in,...ikn->...kn", credit, at.drive)
+    return (credit[..., :, None, :] * at.drive).sum(-3)
 
 
 def state_credit(heard: Array, at: Local) -> Array:
     """The credit of the states, `"... states hidden"`, from that of what they emit, `"... width"`."""
     shaped = heard.reshape(*heard.shape[:-1], at.emitted.shape[-3], at.emitted.shape[-1])
-    return jnp.einsum("...mn,...min->...in", shaped, at.emitted)
+    return (shaped[..., :, None, :] * at.emitted).sum(-3)
 
 
 def _by_jacobian(function: Any, weights: Weights, at: Local) -> Array:
