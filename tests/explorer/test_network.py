@@ -7,6 +7,7 @@ import localgrad as lg
 from localgrad.explorer.state import read_state
 from localgrad.explorer.views import network as view
 
+pytestmark = pytest.mark.slow  # networks compile programs of their own
 FIELDS = {"feedback": 1.0, "units": 6, "teacher_modes": 2, "learning_time": 20.0}
 
 
