@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from localgrad.explorer.session import Session
 from localgrad.explorer.state import PLANES, describe_fields, describe_presets
+from localgrad.explorer.stories import describe_stories
 from localgrad.explorer.views.mode_space import LEVELS, palette
 from localgrad.explorer.views.paths import look
 from localgrad.figures.looks import OUTCOME_COLORS, OUTCOME_KINDS, PALETTE
@@ -42,6 +43,7 @@ def describe() -> dict[str, Any]:
         "palette": palette().ravel().tolist(),
         "levels": LEVELS,
         "colors": PALETTE,
+        "stories": describe_stories(),
     }
 
 

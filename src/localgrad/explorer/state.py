@@ -62,6 +62,7 @@ class State(BaseModel):
     seed: int = Field(default=0, ge=0, le=99, json_schema_extra={"step": 1, "label": "seed"})
     learning_time: float = _number(default=30.0, within=(1.0, 300.0), step=1.0, label="learning time")
     moment: float = _number(default=1.0, within=(0.0, 1.0), step=0.005, label="moment")
+    story: str = Field(default="", pattern="^[a-z-]{0,20}$", json_schema_extra={"label": "story"})
     compare: str = Field(default=",".join(PAPER), max_length=200, json_schema_extra={"label": "beside it"})
 
     @model_validator(mode="after")

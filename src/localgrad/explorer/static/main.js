@@ -6,6 +6,7 @@ import { html } from "./elements.js";
 import { ModeSpace } from "./mode_space.js";
 import { Network } from "./network.js";
 import { Store } from "./store.js";
+import { Stories } from "./stories.js";
 
 const VIEWS = { modes: ["Mode space", ModeSpace], network: ["Network", Network] };
 const find = (id) => document.getElementById(id);
@@ -39,6 +40,9 @@ function show(name) {
   shown.ask(new Set(), true);
 }
 
+const stories = new Stories({ store, spec });
+document.querySelector("main").before(stories.element);
+find("tell").addEventListener("click", () => stories.open(Math.max(stories.at, 0)));
 find("views").append(...Object.entries(VIEWS).map(([name, [title]]) =>
   html("button", { type: "button", role: "tab", "data-view": name, onclick: () => store.set({ view: name }) }, title)));
 

@@ -63,12 +63,12 @@ export class Network {
       html("div", { class: "figure-head" }, html("span", { class: "title" }, "A student learns from its teacher"), this.state),
       html("div", { class: "player" }, this.play, this.clock, this.now),
       html("div", { class: "panels" },
-        card("Loss, in units of a silent student’s", this.charts.loss),
-        card("Eigenvalues of W, and the teacher’s w* (crosses)", this.disc),
-        card("Singular values of W − W₀: how many dimensions change", this.charts.change),
-        card("Alignment of each mode, and of W (dotted)", this.charts.alignment),
-        card("Gains of the modes, and mode theory (dashed)", this.charts.gain),
-        card("Their recurrent weights, and mode theory (dashed)", this.charts.w)),
+        card("Loss, a silent student’s is 1", this.charts.loss),
+        card("Eigenvalues of W (×: the teacher’s)", this.disc),
+        card("Singular values of W − W₀", this.charts.change),
+        card("Alignment (dotted: of W)", this.charts.alignment),
+        card("Gains of the modes (dashed: theory)", this.charts.gain),
+        card("Their weights w (dashed: theory)", this.charts.w)),
     ];
   }
 

@@ -16,8 +16,10 @@ export class Store {
 
   // Numbers and words as they stand in the link; the server judges them, and says what is wrong with them.
   fromHash() {
-    const found = { ...this.defaults };
-    for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
+    const link = new URLSearchParams(location.hash.slice(1));
+    const story = this.spec.stories.find(({ name }) => name === link.get("story"));
+    const found = { ...this.defaults, ...(link.size === 1 ? story?.state : {}) }; // the name alone tells the whole story
+    for (const [name, text] of link) {
       const field = this.spec.fields[name];
       const isNumber = field && (field.type === "number" || field.type === "integer");
       const value = isNumber && text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
