@@ -9,6 +9,9 @@ OUT ?= reproduction
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The ensemble's kernels, cached on disk.
 COMPILE := $(BIN)/python -m localgrad.modes.ensemble
+# A browser for the tests of the explorer: Debian's, where it is missing and may be installed.
+BROWSER := command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+  && apt-get -q update > /dev/null && apt-get -q install -y --no-install-recommends chromium > /dev/null; }
 
 .PHONY: reproduce quick test fast lint bench docs lock clean
 .DELETE_ON_ERROR:
@@ -65,6 +68,7 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing localgrad and its test tools into $(VENV) (once; a few minutes) ..."
 	$(INSTALL) -e '.[reproduce,sweeps,connectome,files,explore,test]'
 	$(COMPILE)
+	@$(BROWSER) || echo "There is no Chromium: the tests of the explorer in the browser are skipped. Install it: apt-get install chromium"
 	@touch $@ $(VENV)/.reproduce
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python

@@ -6,6 +6,7 @@ program ends.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -108,22 +109,21 @@ def _bind(host: str, port: int | None) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
         try:
             found.bind((host, candidate))
+            found.listen(128)  # from here on a page that comes early waits
             return found
         except OSError as error:
             found.close()
-            if port is not None or candidate == 0:
+            if port is not None or candidate == 0 or error.errno != errno.EADDRINUSE:
                 raise ValueError(_why(host, candidate, error)) from None
     raise AssertionError
 
 
 def _why(host: str, port: int, error: OSError) -> str:
-    import errno
-
     if error.errno == errno.EADDRINUSE:
         return f"port {port} is in use; give another, or none to take one that is free"
     if error.errno == errno.EACCES:
         return f"port {port} is for the system's own services; give one from 1024 to 65535"
-    return f"the server cannot listen at {host}, port {port} ({error.strerror}); leave the host out for this machine"
+    return f"the server cannot listen at {host} ({error.strerror or error}); leave the host out for this machine"
 
 
 def serve(state: State, *, host: str = LOOPBACK, port: int | None = None) -> Explorer:

@@ -13,10 +13,10 @@ export class Controls {
 
   section(title, ...children) { return html("section", {}, html("h2", {}, title), ...children); }
 
-  slider(name, { label, usable, low, high } = {}) {
+  slider(name, { label, usable, bounds } = {}) {
     const field = this.store.spec.fields[name];
     const id = `slider-${name}`;
-    const range = html("input", { type: "range", id, min: low ?? field.minimum, max: high ?? field.maximum, step: field.step });
+    const range = html("input", { type: "range", id, min: field.minimum, max: field.maximum, step: field.step });
     const number = html("input", { type: "number", step: field.step, min: field.minimum, max: field.maximum,
       "aria-label": `${label ?? field.label}, as a number` });
     const whole = field.type === "integer";
@@ -34,6 +34,7 @@ export class Controls {
     const ends = field.ends && html("div", { class: "ends" }, ...field.ends.map((word) => html("span", {}, word)));
     const box = html("div", { class: "slider" }, html("label", { for: id }, label ?? field.label), number, range, ends);
     this.updates.push((state) => {
+      if (bounds) [range.min, range.max] = bounds(state);
       range.value = state[name];
       if (document.activeElement !== number) number.value = shown(state[name]);
       range.setAttribute("aria-valuetext", shown(state[name]));

@@ -36,6 +36,7 @@ export class ModeSpace {
     const words = Object.fromEntries(Object.entries(planes).map(([name, [x, y]]) => [name, `${x}, ${y}`]));
     const held = (plane, state) => ({ fixed: Number(state[`start_${planes[plane][2]}`].toFixed(2)) });
     const away = (poles, state) => (poles === "lru" && state.start_w <= 0 ? { start_w: 0.5, ...(state.plane === "ab" ? { fixed: 0.5 } : {}) } : {});
+    const heldBounds = (s) => (planes[s.plane]?.[2] !== "w" ? [-3, 3] : s.poles === "lru" ? [0.01, 0.99] : [-0.99, 0.99]);
     return [
       c.section("Rule", c.presets(),
         c.slider("feedback_share"),
@@ -46,7 +47,7 @@ export class ModeSpace {
         c.choice("poles", {}, away)),
       c.section("Teacher", c.slider("teacher_a"), c.slider("teacher_b"), c.slider("teacher_w")),
       c.section("Plane of starts", c.choice("plane", words, held),
-        c.slider("fixed", { label: (s) => `${planes[s.plane][2]} held at`, low: -3, high: 3 }),
+        c.slider("fixed", { label: (s) => `${planes[s.plane]?.[2]} held at`, bounds: heldBounds }),
         c.slider("extent")),
       c.section("Paths beside it", c.compared()),
     ];
@@ -113,6 +114,7 @@ export class ModeSpace {
 
   showMap(header, arrays) {
     this.refuse(header.error);
+    this.canvas.dataset.request = header.id;
     if (header.error) return;
     const { codes } = arrays;
     const [height, width] = codes.shape;
@@ -122,7 +124,6 @@ export class ModeSpace {
     for (let i = 0; i < pixels.length; i++) pixels[i] = this.palette[codes[i]];
     this.canvas.getContext("2d").putImageData(image, 0, 0);
     Object.assign(this, { codes, header });
-    this.canvas.dataset.request = header.id;
     this.canvas.dataset.count = header.count;
     this.code.textContent = header.snippet;
     this.legend.replaceChildren(...this.spec.outcomes.filter(({ name }) => header.shares[name] > 0).map(({ name, color }) =>
