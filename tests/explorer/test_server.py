@@ -68,7 +68,7 @@ def test_files_of_the_page_name_no_other_host(explorer, name):
 
 
 @pytest.mark.parametrize(
-    "path", ["/../state.py", "/%2e%2e/state.py", "/static/main.js", "/main.py", "//etc/passwd", "/x"]
+    "path", ["/../py.typed", "/%2e%2e/py.typed", "/static/main.js", "/explorer", "//etc/passwd", "/x"]
 )
 def test_other_files_are_not_there(explorer, path):
     found, body = get(explorer, path)
@@ -176,7 +176,7 @@ def test_what_cannot_be_computed_is_said_in_a_sentence(explorer):
 
 def test_a_fault_of_ours_leaks_nothing(explorer, monkeypatch):
     def faulty(state, rest):
-        raise KeyError("/home/someone/secret.py")
+        raise KeyError("/home/someone/secret.txt")
         yield
 
     monkeypatch.setitem(session.KINDS, "basin", faulty)
