@@ -33,6 +33,7 @@ NOT_FINITE = {
     "double-limit": {"deviation", "growth"},
     "feedback-dimension": {"loss"},
     "fixed-points": {"roots"},
+    "imperfections": {"learned_after", "rank", "rank_seen", "loss_left"},
     "kernels": {"peak"},
     "rank": {"variant_numbers"},
 }

@@ -37,6 +37,8 @@ from localgrad.updates.horizon import Horizon
 
 # Singular values of L below this share of the largest belong to directions in which the optimum does not change.
 _FLAT = 1e-9
+# What of a step's covariance falls into these directions by rounding alone.
+_ROUNDING = 1e-12
 # An update this small, next to what moving all weights by their size would make of it, is one at rest.
 _AT_REST = 1e-6
 
@@ -118,7 +120,8 @@ def stationary_spread(
     pushed = learning_rate**2 * C
     S = solve_discrete_lyapunov(step, moving @ pushed @ moving.T)
     S = (S + S.T) / 2
-    excess, drift = float(np.sum(curvature * S) / 2), max(float(np.sum((flat @ pushed) * flat)), 0.0)
+    excess, drift = float(np.sum(curvature * S) / 2), float(np.sum((flat @ pushed) * flat))
+    drift = drift if drift > _ROUNDING * np.trace(pushed) else 0.0
     return Spread(S, excess, drift, rule, float(learning_rate), int(batch_size))
 
 

@@ -24,6 +24,7 @@ _MODULES = {
     "kernels": "theory.kernels",
     "rule-cube": "theory.rule_cube",
     "delay": "theory.delay.experiment",
+    "imperfections": "theory.imperfections.experiment",
     "bounded-poles": "theory.bounded_poles.experiment",
     "connectome": "theory.connectome",
     "emergent-alignment": "networks.emergent_alignment.experiment",

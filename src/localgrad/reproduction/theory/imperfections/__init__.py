@@ -1,0 +1,1 @@
+"""Which imperfections of errors, feedback and traces matter, and how much."""
