@@ -80,10 +80,25 @@ def test_code_of_ones_own_is_given_again(kind, tmp_path):
 
 
 def test_a_task_of_ones_own_is_asked_for_and_compared(saved):
-    with pytest.raises(ValueError, match=r"its task 'Summing' is of one's own; give it as task=\.\.\."):
+    with pytest.raises(ValueError, match=r"of its task no file holds 'Summing'; give the task as task=\.\.\."):
         lg.load_run(saved[1])
     with pytest.raises(ValueError, match="the task given is not that of the run"):
         lg.load_run(saved[1], task=Summing(leak=0.5))
+
+
+@pytest.mark.slow
+def test_tasks_that_ship_come_back_with_their_parts(tmp_path):
+    task = lg.tasks.Reaching(lg.tasks.TwoJointArm(), length=4, credit="loop")
+    net = lg.Network(lg.cells.LeakyRate(np.eye(3), np.ones((3, 6)), None, leak=0.5), lg.Readout(0.1 * np.ones((2, 3))))
+    run = lg.train(lg.BPTT(), net, task, record="cosine", **RATE)
+    lg.save(run, tmp_path / "run.npz")
+    again = lg.load_run(tmp_path / "run.npz")
+    assert_equal(run, again)
+    assert again.task == task
+    rows = np.ones((5, 2, INPUT))
+    data = lg.tasks.from_arrays(rows, rows)
+    lg.save(lg.train(lg.BPTT(), network(), data, **RATE), tmp_path / "data.npz")
+    assert np.array_equal(lg.load_run(tmp_path / "data.npz", task=data).task.inputs, rows)
 
 
 def told(words, **changes):

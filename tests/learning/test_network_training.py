@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from sequence_cases import HIDDEN, OUTPUT, Larger, Summing, feedback, loss_by_hand, network
+from sequence_cases import HIDDEN, OUTPUT, STEPS, Larger, Summing, feedback, loss_by_hand, network
 
 import localgrad as lg
 from localgrad.cells.stack import arrays_of_network
@@ -136,6 +136,29 @@ def test_a_run_that_blows_up_is_a_result():
         assert np.all(run.loss[seed, at:] == run.loss[seed, -1])
         assert run.loss[seed, at - 1] < run.loss[seed, -1]
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((run.final, run.loss, run.records)))
+
+
+@pytest.mark.slow
+def test_in_a_closed_loop_a_step_is_the_update_on_its_trials_and_the_loss_what_they_cost(tmp_path):
+    task = lg.tasks.Reaching(length=STEPS, credit="loop")
+    start = network()
+    cell = lg.cells.LeakyRate(start.layers[0].W, 0.1 * np.ones((HIDDEN, 6)), None, leak=0.4)
+    start = lg.Network(cell, start.readout)
+    run = lg.train(lg.BPTT(), start, task, num_steps=1, **RATE)
+
+    def cost(net, key):
+        return task.sample(key, 4, net)[1]
+
+    value, gradient = jax.value_and_grad(cost)(start, jax.random.fold_in(KEY, 0))
+    assert_same(run.final.layers[0].W, start.layers[0].W - 0.1 * gradient.layers[0].W, 1e-12)
+    assert run.loss[0] == pytest.approx(float(value), rel=1e-12)
+    held_out = jax.random.fold_in(KEY, 2**32 - 1)
+    assert_same(run.records["loss"], np.array([cost(start, held_out), cost(run.final, held_out)]), 1e-12)
+    silent = lg.Network(cell, lg.Readout(0 * start.readout.A))
+    assert run.silent_loss == pytest.approx(float(cost(silent, held_out)), rel=1e-12)
+    for num_steps in (2, 5):
+        again = lg.train(lg.BPTT(), start, task, num_steps=num_steps, checkpoint=tmp_path / "run.npz", **RATE)
+    assert_same(again.final, lg.train(lg.BPTT(), start, task, num_steps=5, **RATE).final)
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

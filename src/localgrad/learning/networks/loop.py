@@ -95,8 +95,13 @@ class RunningNetworks:
         found = {"batch_size": trainer.batch_size, "way": trainer.way, "save_every": self.save_every or 0}
         found |= {"key": jax.random.key_data(self.key), "key_kind": str(jax.random.key_impl(self.key))}
         found |= {"record": " ".join(self.measurements.names), "record_every": self.measurements.every or 0}
-        found |= of_rule(self.own.rule) | of_network(self.initial) | of_task(trainer.task, trainer.batch_size)
-        found |= of_optimizer(trainer.optimizer, self.program) | {"held_out": digest_of_arrays(trainer.held_out)}
+        found |= of_rule(self.own.rule) | of_network(self.initial)
+        found |= of_task(trainer.task, trainer.batch_size, self.initial)
+        test_task, _, sequences = trainer.held_out
+        if sequences is None:
+            test = of_task(test_task, trainer.test_size, self.initial)
+            found |= {f"test_{name}": value for name, value in test.items()}
+        found |= of_optimizer(trainer.optimizer, self.program) | {"held_out": digest_of_arrays(sequences)}
         found |= named("project_on", self.own.spans)
         return {name: np.asarray(value) for name, value in found.items()}
 

@@ -16,7 +16,7 @@ from localgrad.learning.networks.changes import CHANGES
 from localgrad.learning.networks.directions import DIRECTIONS
 from localgrad.learning.networks.dynamics import DYNAMICS
 from localgrad.learning.networks.situation import Finished, Situation, outputs_of
-from localgrad.learning.networks.trainer import NetworkState, NetworkTrainer, OfSeeds
+from localgrad.learning.networks.trainer import NetworkState, NetworkTrainer, OfSeeds, drawn
 from localgrad.updates.through_time_steps import error_of
 
 MEASURES = DIRECTIONS | CHANGES | DYNAMICS
@@ -41,12 +41,15 @@ def names_of(record: Any) -> tuple[str, ...]:
 
 def held_out(trainer: NetworkTrainer, network: Network) -> dict[str, Array]:
     """The loss on the held-out batch, at most the limit; of classes the share that is right, weighed as the loss."""
-    data = trainer.held_out
-    outputs = outputs_of(network, data)
-    loss = error_of(outputs, data.targets, data.weights, trainer.task.loss)[1]
+    task, key, data = trainer.held_out
+    if data is None:  # a closed loop: what is heard follows from the network
+        loss = jnp.asarray(drawn(task, key, trainer.test_size, network).loss)
+    else:
+        outputs = outputs_of(network, data)
+        loss = error_of(outputs, data.targets, data.weights, task.loss)[1]
     limit = trainer.loss_limit.astype(loss.dtype)
     found = {"loss": jnp.where(loss <= limit, loss, limit)}
-    if trainer.task.loss == "cross_entropy":
+    if data is not None and task.loss == "cross_entropy":
         right = outputs.argmax(-1) == data.targets.argmax(-1)
         found["accuracy"] = jnp.sum(right * data.weights)
     return found
@@ -81,7 +84,7 @@ def _of_seeds(
         found = {"": held_out(trainer, state.network)}
         if compiled:
             step_key = jax.random.fold_in(key, state.step)
-            data, _ = trainer.batch(step_key, state.network)
+            data = trainer.batch(step_key, state.network).data
             seen = Situation(trainer, own.rule.at(state.rule_state), state.network, data, step_key)
             found |= {name: measure(seen) for name, measure in compiled.items()}
         return found

@@ -19,6 +19,7 @@ from localgrad.cells.cell import emission, moved
 from localgrad.cells.stack import Network
 from localgrad.learning.networks.optimizers import Descent, digest_of
 from localgrad.learning.networks.seeds import of_seed, seeds_of
+from localgrad.learning.networks.trainer import drawn
 from localgrad.rules.rule import Rule
 from localgrad.rules.terms import terms_in_words
 
@@ -54,12 +55,15 @@ def _local_program(layer: Any) -> str:
     return digest_of(lambda cell, s, u: (moved(cell, s, u), emission(cell, s)), cell, s, u) + around + str(cell.learns)
 
 
-def of_task(task: Any, batch_size: int) -> dict[str, Any]:
+def of_task(task: Any, batch_size: int, network: Network) -> dict[str, Any]:
     """How a task draws its batches, and its numbers."""
     arrays, rest = eqx.partition(task, eqx.is_array)
-    program = digest_of(
-        lambda arrays, key: eqx.combine(arrays, rest).sample(key, batch_size), arrays, jax.random.key(0)
-    )
+    one = of_seed(network, 0) if seeds_of(network) else network
+
+    def batch(arrays: Any, key: Any, network: Network) -> Any:
+        return drawn(eqx.combine(arrays, rest), key, batch_size, network)
+
+    program = digest_of(batch, arrays, jax.random.key(0), one)
     numbers = named("task", eqx.filter(task, eqx.is_array_like))  # for the message that says what differs
     return {"task": f"{type(task).__name__} {task.loss} {program}"} | numbers
 

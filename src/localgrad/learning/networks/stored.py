@@ -9,6 +9,7 @@ Limits: a cell, an activation or a task of one's own is code, which is in no fil
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from typing import Any
 
@@ -25,6 +26,7 @@ from localgrad.learning.networks.result import NetworkRun
 from localgrad.learning.networks.seeds import of_seed, seeds_of
 from localgrad.outcomes import Outcome
 from localgrad.rules.rule import Rule
+from localgrad.tasks.reaching.loop import LoopTask
 from localgrad.tasks.sequences import SequenceTask
 from localgrad.updates.through_time import check_rule
 
@@ -147,12 +149,17 @@ def _arrays_like(one: Network, arrays: Arrays, prefix: str, lead: tuple[int, ...
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
 
-def _of_module(task: Any, prefix: str) -> tuple[Arrays, Words]:
-    """The fields of a task that make it: arrays, and what JSON holds."""
-    made = {f.name: getattr(task, f.name) for f in fields(task) if f.init}
+def _of_module(module: Any, prefix: str) -> tuple[Arrays, Words]:
+    """The fields that make a task, or a part of one: arrays, what JSON holds, and parts of their own."""
+    made = {f.name: getattr(module, f.name) for f in fields(module) if f.init}
     arrays = {prefix + name: x for name, x in made.items() if eqx.is_array(x) or isinstance(x, np.ndarray)}
-    plain = {name: x for name, x in made.items() if _is_plain(x)}
-    return arrays, {"kind": type(task).__name__, "fields": plain, "count": len(made)}
+    words: Words = {"kind": type(module).__name__, "count": len(made), "parts": {}}
+    words["fields"] = {name: x for name, x in made.items() if _is_plain(x)}
+    for name, part in made.items():
+        if isinstance(part, eqx.Module):
+            own, words["parts"][name] = _of_module(part, f"{prefix}{name}.")
+            arrays |= own
+    return arrays, words
 
 
 def _is_plain(value: Any) -> bool:
@@ -161,21 +168,25 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, int | float | str)
 
 
-def _task_of(arrays: Arrays, words: Words) -> Any:
-    kind: Any = getattr(tasks, words["kind"], None) if words["kind"] in dir(tasks) else None
-    own = {name.removeprefix("task."): x for name, x in arrays.items() if name.startswith("task.")} | words["fields"]
-    if not isinstance(kind, type) or not issubclass(kind, SequenceTask) or len(own) != words["count"]:
-        raise ValueError(f"its task {str(words['kind'])[:40]!r} is of one's own; give it as task=...")
-    make: Any = kind
-    return make(**{name: tuple(x) if isinstance(x, list) else x for name, x in own.items()})
+def _task_of(arrays: Arrays, words: Words, prefix: str = "task.") -> Any:
+    """A task of `lg.tasks`, or a part of one, made by its constructor."""
+    make: Any = getattr(tasks, words["kind"], None) if words["kind"] in dir(tasks) else None
+    names = [name.removeprefix(prefix) for name in arrays if name.startswith(prefix)]
+    own = {name: arrays[prefix + name] for name in names if "." not in name}
+    own |= {name: tuple(x) if isinstance(x, list) else x for name, x in words["fields"].items()}
+    known = isinstance(make, type) and issubclass(make, eqx.Module)
+    if not known or len(own) + len(words["parts"]) != words["count"]:
+        raise ValueError(f"of its task no file holds {str(words['kind'])[:40]!r}; give the task as task=...")
+    return make(**own | {name: _task_of(arrays, part, f"{prefix}{name}.") for name, part in words["parts"].items()})
 
 
 def _same_task(task: Any, arrays: Arrays, words: Words) -> Any:
-    check_kind("task", task, SequenceTask, "give that of the run")
+    if not isinstance(task, LoopTask):
+        check_kind("task", task, SequenceTask, "give that of the run")
     own, told = _of_module(task, "task.")
     stored = {name: x for name, x in arrays.items() if name.startswith("task.")}
-    told["fields"] = {name: list(x) if isinstance(x, tuple) else x for name, x in told["fields"].items()}
-    if told != words or set(own) != set(stored) or not all(np.array_equal(own[name], stored[name]) for name in own):
+    same = json.loads(json.dumps(told)) == words and set(own) == set(stored)
+    if not same or not all(np.array_equal(own[name], stored[name]) for name in own):
         raise ValueError(f"the task given is not that of the run, {str(words['kind'])[:40]} with other values; give it")
     return task
 

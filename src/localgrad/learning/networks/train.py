@@ -32,9 +32,13 @@ from localgrad.learning.networks.optimizers import as_optimizer, shared
 from localgrad.learning.networks.result import NetworkRun
 from localgrad.learning.networks.seeds import as_seeds, copies, of_seed, seeds_of
 from localgrad.learning.networks.trainer import (
+    Drawn,
+    HeldOut,
     NetworkTrainer,
     OfSeeds,
+    drawn,
     learning_of,
+    sampled,
     sequences_in,
     silent_loss_of,
 )
@@ -44,9 +48,9 @@ from localgrad.models.linear import as_float_array, as_keys
 from localgrad.outcomes import Outcome
 from localgrad.rules.compiled import with_arrays
 from localgrad.rules.rule import Rule
-from localgrad.tasks.sequences import Batch, SequenceTask
+from localgrad.tasks.reaching.loop import LoopTask
+from localgrad.tasks.sequences import SequenceTask
 from localgrad.updates.through_time import check_network, check_rule, way_of
-from localgrad.updates.through_time_steps import Sequences
 
 _HELD_OUT = 2**32 - 1  # the key of held-out sequences: the run's, folded with a number that no step has
 
@@ -95,6 +99,8 @@ def train_networks(
     what = Measurements(names_of(record), record_every)
     if "angle" in what.names and not seeds_of(network):
         raise ValueError("an angle is between seeds; give several networks to record it")
+    if "curvature" in what.names and isinstance(task, LoopTask):
+        raise ValueError("the targets of a closed loop stand for its errors at one place only; leave curvature out")
     run = RunningNetworks(trainer, own, network, key, num_steps, save_every, what, program)
     run_to_end(run, checkpoint, checkpoint_every, progress, save_every, record_every)
     return _result(run, rule, target_loss)
@@ -153,15 +159,21 @@ def _trainer(
     _check_task("test_task", test_task, one)
     if test_task.loss != task.loss:
         raise ValueError(f"test_task has loss {test_task.loss!r}, but the task {task.loss!r}; they must agree")
-    held_out = _good_batch(test_task, jax.random.fold_in(key, _HELD_OUT), test, one)
-    first = _good_batch(task, jax.random.fold_in(key, _HELD_OUT), batch, one)
-    way = way_of(own.rule.of_seed(0), one, first, method)
+    test_key = jax.random.fold_in(key, _HELD_OUT)
+    held_out = _good_batch(test_task, test_key, test, one)
+    first = _good_batch(task, test_key, batch, one)
+    way = way_of(own.rule.of_seed(0), one, first.data, method)
     optimizer, program = shared(optimizer, (learning_of(one), own.rule.of_seed(0).state))
-    return NetworkTrainer(task, optimizer, held_out, batch, way, silent_loss_of(held_out, task.loss)), program
+    quiet = eqx.tree_at(lambda n: n.readout, one, jax.tree.map(jnp.zeros_like, one.readout))
+    silent = _good_batch(test_task, test_key, test, quiet)
+    loop = isinstance(test_task, LoopTask)
+    judged = HeldOut(test_task, test_key, None if loop else held_out.data)
+    return NetworkTrainer(task, optimizer, judged, test, batch, way, silent_loss_of(silent, task.loss)), program
 
 
 def _check_task(name: str, task: Any, network: Network) -> None:
-    check_kind(name, task, SequenceTask, "the order is rule, network, task; see lg.tasks")
+    if not isinstance(task, LoopTask):
+        check_kind(name, task, SequenceTask, "the order is rule, network, task; see lg.tasks")
     output, _, channels = network.sizes
     if (task.num_inputs, task.num_outputs) != (channels, output):
         raise ValueError(
@@ -170,22 +182,20 @@ def _check_task(name: str, task: Any, network: Network) -> None:
         )
 
 
-def _good_batch(task: Any, key: PRNGKeyArray, size: int, network: Network) -> Sequences:
+def _good_batch(task: Any, key: PRNGKeyArray, size: int, network: Network) -> Drawn:
     """A batch; `ValueError` where it is not finite, or holds classes that there are not."""
-    made = jax.tree.leaves(jax.eval_shape(lambda key: task.sample(key, size), key))
+    made = jax.tree.leaves(jax.eval_shape(lambda key: drawn(task, key, size, network).data, key))
     check_memory(f"{size:,} sequences of the task", sum(x.size * x.dtype.itemsize for x in made), "take fewer")
-    data, good = sequences_in(task, _drawn(task, key, size), network)
-    if not bool(good):
+    found = sequences_in(task, *_sampled(task, key, size, network), network)
+    if not bool(found.good):
         raise ValueError(
             "a batch of the task holds a number that is not finite, a class that there is not, or a mask of zeros; "
             "mend the task"
         )
-    return data
+    return found
 
 
-@eqx.filter_jit
-def _drawn(task: SequenceTask, key: PRNGKeyArray, size: int) -> Batch:
-    return task.sample(key, size)
+_sampled = eqx.filter_jit(sampled)
 
 
 def _result(run: RunningNetworks, rule: Rule, target_loss: float | None) -> NetworkRun:

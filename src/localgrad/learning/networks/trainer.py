@@ -28,6 +28,7 @@ from localgrad.checks import in_our_arithmetic
 from localgrad.models.arrays import in_precision, precision_of
 from localgrad.outcomes import DIVERGED_LOSS
 from localgrad.rules.rule import Rule
+from localgrad.tasks.reaching.loop import LoopTask
 from localgrad.tasks.sequences import Batch, SequenceTask
 from localgrad.updates.through_time import sequences_of, update_in
 from localgrad.updates.through_time_steps import Sequences, error_of, with_cell
@@ -67,12 +68,32 @@ def _has_seeds(span: Any) -> bool:
     return span is not None and span.ndim == 3
 
 
+class Drawn(NamedTuple):
+    """A batch of a task, and whether all of it is good: finite, with classes that there are.
+
+    `loss`: where the task is a closed loop, what the trials cost; elsewhere it follows from the outputs.
+    """
+
+    data: Sequences
+    good: Array
+    loss: Array | None
+
+
+class HeldOut(NamedTuple):
+    """What networks are judged on: sequences, or where the task is a closed loop, trials drawn from one key."""
+
+    task: SequenceTask | LoopTask
+    key: PRNGKeyArray
+    sequences: Sequences | None
+
+
 class NetworkTrainer(eqx.Module):
     """What does not change in a run: task, optimiser, batches, and how an update is computed."""
 
-    task: SequenceTask
+    task: SequenceTask | LoopTask
     optimizer: Any
-    held_out: Sequences
+    held_out: HeldOut
+    test_size: int = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
     way: str = eqx.field(static=True)
     silent_loss: Array
@@ -89,9 +110,9 @@ class NetworkTrainer(eqx.Module):
         optimizer = self.optimizer.init((learning_of(network), rule_state))
         return NetworkState(network, optimizer, rule_state, start, never, never)
 
-    def batch(self, key: PRNGKeyArray, network: Network) -> tuple[Sequences, Array]:
-        """The sequences drawn from `key`, and whether they are good: finite, with classes that there are."""
-        return sequences_in(self.task, self.task.sample(key, self.batch_size), network)
+    def batch(self, key: PRNGKeyArray, network: Network) -> Drawn:
+        """What is drawn from `key`."""
+        return drawn(self.task, key, self.batch_size, network)
 
     def update(self, rule: Rule, network: Network, data: Sequences) -> tuple[Network, Array]:
         """The rule's update, and the loss."""
@@ -101,8 +122,9 @@ class NetworkTrainer(eqx.Module):
     def step(self, own: OfSeeds, key: PRNGKeyArray, state: NetworkState) -> tuple[NetworkState, Array]:
         """One step with the batch drawn from `key`, and the loss before it."""
         network, rule = state.network, own.rule.at(state.rule_state)
-        data, good = self.batch(key, network)
+        data, good, own_loss = self.batch(key, network)
         update, loss = self.update(rule, network, data)
+        loss = loss if own_loss is None else own_loss
         of_rule = rule.state_update(network.readout.A, update.readout.A)
         learning = (learning_of(network), state.rule_state)
         steps, optimizer = self.optimizer.update((learning_of(update), of_rule), state.optimizer, learning)
@@ -129,8 +151,20 @@ def learning_of(network: Network) -> Any:
     return eqx.filter(network, learned_parts(network))
 
 
-def sequences_in(task: SequenceTask, batch: Batch, network: Network) -> tuple[Sequences, Array]:
-    """A batch of a task as sequences in a network's precision, and whether all of it is good."""
+def drawn(task: SequenceTask | LoopTask, key: PRNGKeyArray, size: int, network: Network) -> Drawn:
+    """A batch of a task."""
+    return sequences_in(task, *sampled(task, key, size, network), network)
+
+
+def sampled(
+    task: SequenceTask | LoopTask, key: PRNGKeyArray, size: int, network: Network
+) -> tuple[Batch, Array | None]:
+    """A batch as the task draws it, and what the trials of a closed loop cost."""
+    return task.sample(key, size, network) if isinstance(task, LoopTask) else (task.sample(key, size), None)
+
+
+def sequences_in(task: SequenceTask | LoopTask, batch: Batch, loss: Array | None, network: Network) -> Drawn:
+    """A batch as sequences in a network's precision."""
     dtype = precision_of(network)
     mask = None if batch.mask is None else jnp.asarray(batch.mask).astype(dtype)
     data = in_precision(dtype, sequences_of(network, batch.inputs, batch.targets, task.loss, mask))
@@ -138,12 +172,14 @@ def sequences_in(task: SequenceTask, batch: Batch, network: Network) -> tuple[Se
     if task.loss == "cross_entropy":
         classes = jnp.asarray(batch.targets)
         good &= jnp.all((classes >= 0) & (classes < len(network.readout.A)))
-    return data, good
+    return Drawn(data, good, loss)
 
 
-def silent_loss_of(data: Sequences, loss: str) -> Array:
-    """The loss of a network whose output is 0."""
-    return error_of(jnp.zeros_like(data.targets), data.targets, data.weights, loss)[1]
+def silent_loss_of(found: Drawn, loss: str) -> Array:
+    """The loss of a network whose output is 0, of which this is the batch."""
+    data = found.data
+    silent = error_of(jnp.zeros_like(data.targets), data.targets, data.weights, loss)[1]
+    return silent if found.loss is None else found.loss
 
 
 def held_to(spans: tuple[Any, ...], steps: Network) -> Network:
