@@ -79,12 +79,14 @@ def compute(p: Parameters) -> xr.Dataset:
     students, teacher = [_layers(p, rng, p.hidden) for _ in range(p.seeds)], _layers(p, rng, p.teacher_hidden)
     batch = DiagonalSSM(*(np.stack(x) for x in zip(*(s.arrays for s in students), strict=True)))
     rules = _rules(p, rng)
-    values, losses = [], []
+    values, losses, readouts = [], [], []
     for kind in p.kinds:
         for rule in rules:
             curve = learn(rule, batch, teacher, duration=p.duration, method=Flow(rtol=1e-3, atol=1e-5), poles=kind)
             sigma = np.linalg.svd(np.asarray(curve.final.B) - np.asarray(batch.B), compute_uv=False)
             values.append(sigma / sigma[:, :1])
+            of_C = np.linalg.svd(np.asarray(curve.final.C) - np.asarray(batch.C), compute_uv=False)
+            readouts.append(of_C / of_C[:, :1])
             losses.append(curve.loss[:, -1] / curve.silent_loss)
     shape = (len(p.kinds), len(rules), p.seeds)
     distinct = np.repeat(np.arange(1, 4), p.draws)
@@ -92,6 +94,11 @@ def compute(p: Parameters) -> xr.Dataset:
     return xr.Dataset(
         {
             "change": (("poles", "rule", "seed", "index"), np.reshape(values, (*shape, -1))),
+            "readout_change": (("poles", "rule", "seed", "readout_index"), np.reshape(readouts, (*shape, -1))),
+            "equal_change": (
+                ("poles", "seed", "index"),
+                [_from_equal_poles(p, batch, teacher, kind) for kind in p.kinds],
+            ),
             "loss": (("poles", "rule", "seed"), np.reshape(losses, shape)),
             "distinct": ("draw", distinct),
             "rank": ("draw", single),
@@ -99,6 +106,15 @@ def compute(p: Parameters) -> xr.Dataset:
         {"poles": list(p.kinds), **rule_axis(rules)},
         {"outputs": p.outputs},
     )
+
+
+def _from_equal_poles(p: Parameters, students: DiagonalSSM, teacher: DiagonalSSM, kind: str) -> np.ndarray:
+    """Singular values of what layers whose poles are all one at first learn in B under BPTT."""
+    poles = np.broadcast_to(np.asarray(students.poles)[:, :1], students.poles.shape)
+    start = DiagonalSSM(students.C, poles, students.B)
+    curve = learn(BPTT(), start, teacher, duration=p.duration, method=Flow(rtol=1e-3, atol=1e-5), poles=kind)
+    sigma = np.linalg.svd(np.asarray(curve.final.B) - np.asarray(start.B), compute_uv=False)
+    return np.asarray(sigma / sigma[:, :1])
 
 
 def _rank_of_one(p: Parameters, rng: Any, distinct: int) -> int:
@@ -114,6 +130,7 @@ def _numerical_rank(data: xr.Dataset, key: str, tolerance: float) -> xr.DataArra
 
 def claims(data: xr.Dataset) -> list[Claim]:
     """Where the bound holds, and where not; the bounds are those of the module's head."""
+    equal, readout = (data.equal_change > _LEARNED).sum("index"), (data.readout_change > _LEARNED).sum("readout_index")
     outputs, surplus = data.attrs["outputs"], data["rank"] - data.distinct * data.attrs["outputs"]
     own = [_numerical_rank(data, key, _LEARNED).min() for key in (BPTT().key, EProp(0.0).key)]
     return [
@@ -147,6 +164,22 @@ def claims(data: xr.Dataset) -> list[Claim]:
             "(largest surplus)",
             0,
             surplus.max(),
+        ),
+        Claim.at_least(
+            "state-space.equal-poles",
+            "theory, section 11",
+            "Over learning that is no bound: layers whose poles are all one at first learn more than the outputs' rank "
+            "under BPTT, for the poles move apart (least rank, at 1e-6)",
+            outputs + 1,
+            equal.min(),
+        ),
+        Claim.at_least(
+            "state-space.readout",
+            "theory, section 11",
+            "Of C every rule learns the outputs' rank, the most there is, so that it does not tell rules apart (least "
+            "rank, at 1e-6, over all rules and parametrisations)",
+            outputs,
+            readout.min(),
         ),
         Claim.equal(
             "state-space.attained",
@@ -200,6 +233,8 @@ EXPERIMENT = Experiment(
     claims=claims,
     describe={
         "change": "singular values of what was learned in B over the largest",
+        "readout_change": "singular values of what was learned in C over the largest",
+        "equal_change": "singular values of what is learned in B from equal poles under BPTT over the largest",
         "loss": "loss at the end over that of a silent layer",
         "distinct": "number of distinct poles",
         "rank": "rank of one update of B under BPTT at 1e-10",

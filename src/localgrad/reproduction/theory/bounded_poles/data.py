@@ -19,10 +19,11 @@ from localgrad.modes.equations import mode_loss
 from localgrad.modes.stability import spectrum
 from localgrad.modes.trajectory import learn_mode
 from localgrad.outcomes import Outcome
-from localgrad.rules.presets import BPTT, RFLO, EProp
+from localgrad.rules.presets import BPTT, RFLO, EProp, FeedbackAlignment
 
 ENDS = ("converged", "stalled", "diverged", "at the edge", "elsewhere")
 EDGE = 1e-4
+_FEW = 2000  # starts for what is exact in theory
 RULES = (RFLO(1.0, 0.5), EProp(1.0), BPTT())
 """The rules, of which only keys and names count here."""
 
@@ -96,6 +97,7 @@ def compute(p: Parameters) -> xr.Dataset:
             "outward": ("poles", outward),
             "minors": ("poles", minors),
             "border": ("poles", border),
+            "alignment": ("poles", [_differ(numbers, start, teacher, kind, p) for kind in poles]),
             "silent_loss": silent,
             "loss": ("time", loss),
             "a": ("time", a),
@@ -118,6 +120,18 @@ def _against(run: Ensemble, bptt: Ensemble, quantiles: tuple[float, ...]) -> lis
     both = (run.outcome[:count] == Outcome.CONVERGED) & (bptt.outcome == Outcome.CONVERGED) & (bptt.time > 0)
     pairs = ((run.path_length, bptt.path_length), (run.time, bptt.time))
     return [np.quantile(x[:count][both] / y[both], quantiles) for x, y in pairs]
+
+
+def _differ(numbers: dict[str, np.ndarray], start: Mode, teacher: Mode, poles: str, p: Parameters) -> float:
+    """The share of starts from which feedback alignment ends elsewhere than e-prop with the same feedback."""
+    some = slice(0, _FEW)
+    problem = Mode(*(x[some] for x in start)), Mode(teacher.a[some], teacher.b, teacher.w[some])
+    feedback = numbers["feedback"][some]
+    runs = [
+        integrate_modes(rule, *problem, duration=p.duration, rtol=1e-5, poles=poles)
+        for rule in (FeedbackAlignment(feedback), EProp(feedback))
+    ]
+    return float(np.mean(_ends(runs[0], poles) != _ends(runs[1], poles)))
 
 
 def _linear_theory(p: Parameters) -> tuple[list[float], list[float]]:

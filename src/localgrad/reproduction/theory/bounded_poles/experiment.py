@@ -59,6 +59,12 @@ def claims(data: xr.Dataset) -> list[Claim]:
             "At the edge e-prop's modes have a product â c b of the sign that drives w outwards (share, tanh)",
             0.999, tanh.outward,
         ),
+        Claim.equal(
+            "bounded-poles.feedback-alignment", "theory, section 5",
+            "Feedback alignment ends where e-prop with the same feedback does, for a mode carries credit by w under "
+            "both (largest share of starts that do not)",
+            0, data.alignment.max(), tolerance=0,
+        ),
         Claim.at_least(
             "bounded-poles.bptt", "theory, section 7",
             "BPTT converges with all poles (least share)",
@@ -83,6 +89,12 @@ def claims(data: xr.Dataset) -> list[Claim]:
             "bounded-poles.turns-far", "new: measured",
             "This trajectory never comes near the optimum (its least loss, in units of a silent student's)",
             1e-3, data.loss.min() / data.silent_loss,
+        ),
+        Claim.at_least(
+            "bounded-poles.detours", "new: measured",
+            "What would have diverged comes back from afar: RFLO's longest ways, against BPTT's with the same poles, "
+            "are longer with tanh poles than with direct ones (ninth deciles, ratio)",
+            2, rflo.path_ratio.sel(quantile=0.9, poles="tanh") / rflo.path_ratio.sel(quantile=0.9, poles="direct"),
         ),
         Claim.at_least(
             "bounded-poles.slower", "theory, section 11",
@@ -114,6 +126,7 @@ EXPERIMENT = Experiment(
         "outward": "share of e-prop's trajectories at the edge whose product â c b drives w there",
         "minors": "largest relative deviation of the eigenvalues' product from ρ times the direct one",
         "border": "share of optima on the wrong side of the border of RFLO's saddles",
+        "alignment": "share of starts from which feedback alignment ends elsewhere than e-prop",
         "silent_loss": "loss of a silent student there",
         "loss": "loss of the trajectory that goes round",
         "a": "its readout a",
