@@ -109,6 +109,18 @@ def test_python_objects_on_an_axis():
         ("[0.1, 1.0]", "{from = 0.0, num = 3}", 10, "it is missing"),
         ("seed = 3", "seed = 0", 11, "axes.seed: give a number of at least 1"),
         ("seed = 3", "seed = [1, 2]", 11, "give a number of repetitions"),
+        ("seed = 3", "seed = true", 11, "give a number of repetitions, such as 20, not True"),
+        ("seed = 3", "seed = 3.0", 11, "give a number of repetitions, such as 20, not 3.0"),
+        ("[0.1, 1.0]", '"all"', 10, "give a list, a range or a distribution, not 'all'"),
+        ("[0.1, 1.0]", "{from = -1e308, to = 1e308, num = 3}", 10, "too wide for a computer's numbers"),
+        ("[0.1, 1.0]", '[{label = "x", colour = 2}]', 10, "axes.scale.colour: there is no such name here"),
+        ("[0.1, 1.0]", '[{label = ""}]', 10, "is no word of one line"),
+        ("[0.1, 1.0]", '[{label = "a\\nb"}]', 10, "is no word of one line"),
+        ("[0.1, 1.0]", '[{label = ["a"]}]', 10, "a label is a word, not ['a']"),
+        ("a = 0.5", "a = {normal = [0.0, 1.0, 2.0]}", 4, "give no more than 2 values, not 3"),
+        ("w = 0.0", "w = 0.0\nduration = {normal = [1.0, 1.0]}", 7, "run.duration: give a number above 0"),
+        ("teacher_w = 0.5", "teacher_w = {uniform = [-2.0, 2.0]}", 7, "run.teacher_w: give a number above -1"),
+        ("seed = 3", "decay = [0.1, 0.5]", 11, "axes.decay: no run takes it, by its rule and cell"),
         ("seed = 3", "speed = [1.0]", 11, "there is no such parameter"),
         ("seed = 3", "a = [1.0]", 4, "it stands in [run] and in [axes]"),
         ("seed = 3", "seed = 3\n[draws]\nstudent = []", 13, "nothing is drawn there"),
@@ -126,6 +138,21 @@ def test_faults_are_named_with_line_and_key(tmp_path, old, new, line, words):
     assert "\n" not in message
     if "TOML" not in words and words:
         assert f"line {line}:" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        *((name, "an axis is called by letters") for name in ("a/b", "..", ".localgrad", "zarr.json", "", "x" * 80)),
+        ("time", "the store has a variable of that name"),
+        ("status", "the store has a variable of that name"),
+    ],
+)
+def test_names_of_axes_that_a_store_cannot_hold(name, words):
+    with pytest.raises(ValueError, match=words):
+        define(changed(MODES, run__rule="bptt", axes={name: [{"label": "one", "scale": 1.0}], "seed": 2}), Path())
+    plain = changed(MODES, run__rule="bptt", axes={"größe x-1": [{"label": "klein ✓", "scale": 1.0}], "seed": 2})
+    assert list(define(plain, Path()).axes[0].labels) == ["klein ✓"]
 
 
 def test_a_grid_that_no_one_can_run_is_refused_with_its_count(tmp_path):

@@ -144,6 +144,7 @@ def test_cells_are_made_of_one_draw():
         ({"axes__cell": ["tanh"]}, "tanh cells need a leak"),
         ({"axes__cell": ["lif"], "run__leak": 1.0}, "give less"),
         ({"axes__cell": ["lru"], "run__hidden": 3}, "give an even number"),
+        ({"axes__cell": ["gru", "linear"], "axes__leak": [0.1, 0.2]}, r"axes\.leak: no run takes it"),
         ({"axes__cell": ["gru"], "run__task": "point-mass"}, "the task hears the student's output"),
         ({"axes__decay": ["external"], "run__decay": None}, 'give a finite number, or "internal"'),
     ],

@@ -33,6 +33,7 @@ from localgrad.sweeps.definition import Definition, text_of
 from localgrad.sweeps.draws import codes_of, keys_of
 from localgrad.sweeps.kinds.catalogue import KINDS, find_kind
 from localgrad.sweeps.kinds.kind import REQUIRED, Kind
+from localgrad.sweeps.names import check_axis_name, is_setting, label_of
 from localgrad.sweeps.values import AxisForm, Distribution, DrawnAxis, Range, Table, is_distribution
 from localgrad.tasks.toml_files import first_fault, line_of, parse_toml, read_toml
 
@@ -83,7 +84,9 @@ class _Reader:
     def definition(self, document: Mapping[str, Any]) -> Definition:
         found = self._judged((), lambda: SweepFile.model_validate(dict(document)))
         kind = self._told(("kind",), lambda: find_kind(found.kind))
-        self._check_names("run", found.run, kind.parameters)
+        for name in found.axes:
+            self._told(("axes", name), lambda name=name: check_axis_name(name, [*kind.variables, "status"]))
+        self._check_names(("run",), found.run, kind.parameters)
         forms = {name: self._form(name, value) for name, value in found.axes.items()}
         self._check_size(kind, forms)
         run = {name: self._shared(kind, name, value) for name, value in found.run.items()}
@@ -111,15 +114,18 @@ class _Reader:
 
     _judged = _told
 
-    def _check_names(self, table: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    def _check_names(self, tables: tuple[str, ...], given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         for name in given:
             if name not in known:
-                self._fail((table, name), f"there is no such name here; the names are {', '.join(known)}")
+                self._fail((*tables, name), f"there is no such name here; the names are {', '.join(known)}")
 
     # --- axes ---
 
     def _form(self, name: str, value: Any) -> Any:
         plain = list(value) if isinstance(value, tuple | np.ndarray) else value
+        if isinstance(plain, bool) or not isinstance(plain, dict | list | int):
+            what = "a number of repetitions, such as 20" if name == SEED else "a list, a range or a distribution"
+            self._fail(("axes", name), f"give {what}, not {plain!r:.40}")
         form = self._judged(("axes", name), lambda: _AXIS.validate_python(plain))
         if isinstance(form, int) and name != SEED:
             self._fail(("axes", name), f"give a list, a range or a distribution, not {form}; only seed takes a count")
@@ -143,14 +149,14 @@ class _Reader:
         if isinstance(form, int):
             return seed_axis(form)
         if isinstance(form, Range):
-            return self._axis_of_values(kind, name, form.values())
+            return self._axis_of_values(kind, name, self._told(("axes", name), form.values))
         if isinstance(form, DrawnAxis):
             places = {"place": codes_of(np.arange(form.num))}
             return self._axis_of_values(kind, name, form.values(keys_of(seed, f"axis {name}", places, form.num)))
         return self._axis_of_values(kind, name, form)
 
     def _axis_of_values(self, kind: Kind, name: str, values: list[Any]) -> Axis:
-        if name not in kind.parameters and not all(map(_is_setting, values)):
+        if name not in kind.parameters and not all(map(is_setting, values)):
             self._fail(("axes", name), f"there is no such parameter; the parameters are {', '.join(kind.parameters)}; "
                        "or give tables with a label that set several of them")  # fmt: skip
         settings = [self._settings(kind, name, value) for value in values]
@@ -159,18 +165,18 @@ class _Reader:
             twice = next(i for i, text in enumerate(texts) if text in texts[:i])
             self._fail(("axes", name), f"the value {values[twice]!r:.60} stands twice; leave one out")
         plain = [s.get(name) for s in settings]
-        if all(type(x) in (int, float) for x in plain) and not any(map(_is_setting, values)):
+        if all(type(x) in (int, float) for x in plain) and not any(map(is_setting, values)):
             return axis_of_numbers(name, plain)
-        labels = [_label(value) for value in values]
+        labels = [self._told(("axes", name), lambda value=value: label_of(value)) for value in values]
         if len(set(labels)) < len(labels):
             self._fail(("axes", name), "two values have one label; give each a label of its own")
         return axis_of_choices(name, labels, settings, texts)
 
     def _settings(self, kind: Kind, name: str, value: Any) -> dict[str, Any]:
-        if not _is_setting(value):
+        if not is_setting(value):
             return {name: self._value(kind, name, value, ("axes", name))}
         given = {key: x for key, x in value.items() if key != "label"}
-        self._check_names("axes", {**given}, kind.parameters)
+        self._check_names(("axes", name), given, kind.parameters)
         return {key: self._value(kind, key, x, ("axes", name, key)) for key, x in given.items()}
 
     def _value(self, kind: Kind, name: str, value: Any, keys: tuple[str, ...]) -> Any:
@@ -183,7 +189,8 @@ class _Reader:
     def _shared(self, kind: Kind, name: str, value: Any) -> Any:
         if is_distribution(value):
             found = self._judged(("run", name), lambda: _DISTRIBUTION.validate_python(value))
-            self._value(kind, name, float(np.mean(found.numbers)), ("run", name))  # a parameter that takes numbers
+            for value in found.reach:  # a parameter that takes numbers, all that are drawn
+                self._value(kind, name, value, ("run", name))
             return found
         return self._value(kind, name, value, ("run", name))
 
@@ -227,23 +234,20 @@ class _Reader:
     def _try(self, definition: Definition) -> None:
         """Build what the first runs along each axis need, so that what no run can have is refused before the work."""
         first = tuple(axis.part(slice(0, 1)) for axis in definition.axes)
+        kind, ignored = definition.kind, set(definition.kind.parameters)
         for place, axis in enumerate(definition.axes):
             for value in range(min(len(axis), 100)):
                 chosen = (*first[:place], axis.part(slice(value, value + 1)), *first[place + 1 :])
                 if value == 0 and place > 0:
                     continue
-                self._told(("axes", axis.name), lambda c=chosen: definition.kind.build(definition.box(c).row(0)))
+                row = definition.box(chosen).row(0)
+                self._told(("axes", axis.name), lambda row=row: kind.build(row))
+                ignored &= kind.ignored(row)
+        for name in ignored.intersection(axis.name for axis in definition.axes):
+            self._fail(
+                ("axes", name), "no run takes it, by its rule and cell, so its values are all alike; leave it out"
+            )
 
 
 def _length(form: Any) -> int:
     return form if isinstance(form, int) else form.num if isinstance(form, Range | DrawnAxis) else len(form)
-
-
-def _is_setting(value: Any) -> bool:
-    return isinstance(value, dict) and "label" in value
-
-
-def _label(value: Any) -> str:
-    if _is_setting(value):
-        return str(value["label"])
-    return str(getattr(value, "key", value))

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from scipy.special import ndtri
 
-from localgrad.sweeps.draws import normals, uniforms
+from localgrad.sweeps.draws import uniforms
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**12)]
@@ -68,14 +69,23 @@ class Distribution(Table):
         """Its two numbers."""
         return getattr(self, self.name)
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Between which numbers nearly all that is drawn lies: all but a thousandth."""
+        return tuple(float(x) for x in self._at(np.array([0.0005, 0.9995])))  # type: ignore[return-value]
+
     def draw(self, keys: np.ndarray) -> np.ndarray:
         """A number for each key."""
+        return self._at(uniforms(keys))
+
+    def _at(self, shares: np.ndarray) -> np.ndarray:
+        """The numbers below which these shares of what is drawn lie."""
         first, second = self.numbers
         if self.name == "normal":
-            return first + second * normals(keys)
+            return first + second * ndtri(shares)
         if self.name == "log_uniform":
-            return np.exp(np.log(first) + np.log(second / first) * uniforms(keys))
-        return first + (second - first) * uniforms(keys)
+            return np.exp(np.log(first) + np.log(second / first) * shares)
+        return first + (second - first) * shares
 
 
 class DrawnAxis(Distribution):
@@ -105,7 +115,10 @@ class Range(Table):
     def values(self) -> list[float]:
         """Its values."""
         space = np.geomspace if self.spacing == "log" else np.linspace
-        found = space(self.from_, self.to, self.num).tolist()
+        with np.errstate(all="ignore"):
+            found = space(self.from_, self.to, self.num).tolist()
+        if not np.all(np.isfinite(found)):
+            raise ValueError(f"the range from {self.from_:g} to {self.to:g} is too wide for a computer's numbers")
         return [int(x) for x in found] if all(x == int(x) for x in found) else found
 
 

@@ -37,6 +37,7 @@ MESSAGES = {
     "less_than_equal": "give a number of at most {le}",
     "literal_error": "give one of {expected}",
     "too_short": "it is empty; give at least one value",
+    "too_long": "give no more than {max_length} values, not {actual_length}",
 }
 """What to do about each kind of fault that Pydantic finds; others are told in its own words."""
 

@@ -120,6 +120,10 @@ class Kind(abc.ABC):
     def build(self, row: Mapping[str, Any]) -> None:
         """Make what a run with these parameters needs, without computing; `ValueError` where that is impossible."""
 
+    def ignored(self, row: Mapping[str, Any]) -> set[str]:
+        """The parameters that such a run leaves out; an axis of one that all runs leave out is refused."""
+        return set()
+
     @abc.abstractmethod
     def compute(self, cells: Cells) -> dict[str, np.ndarray]:
         """The variables of all runs, each of shape `"runs"`."""

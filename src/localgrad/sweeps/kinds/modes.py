@@ -21,7 +21,7 @@ from localgrad.modes.ensemble.integrate import integrate_modes
 from localgrad.modes.ensemble.result import Ensemble
 from localgrad.outcomes import Outcome
 from localgrad.sweeps.kinds.kind import Cells, Kind, Parameter, Variable
-from localgrad.sweeps.kinds.rules import RULE_PARAMETERS, needs_feedback, rule_of, takes_feedback
+from localgrad.sweeps.kinds.rules import RULE_PARAMETERS, ignored_by_rule, needs_feedback, rule_of, takes_feedback
 from localgrad.sweeps.values import Number
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -77,6 +77,10 @@ class ModesKind(Kind):
     def build(self, row: Mapping[str, Any]) -> None:
         """The rule, and its feedback."""
         _rule_of(row)
+
+    def ignored(self, row: Mapping[str, Any]) -> set[str]:
+        """What its rule does not take."""
+        return ignored_by_rule(row) | (set() if takes_feedback(row) else {"feedback"})
 
     def compute(self, cells: Cells) -> dict[str, np.ndarray]:
         """All runs, those together that share a program."""

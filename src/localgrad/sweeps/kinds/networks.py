@@ -16,8 +16,8 @@ from pydantic import Field
 from localgrad.rules.rule import Rule
 from localgrad.sweeps.kinds.kind import Cells, Kind, Parameter, Variable, each_run
 from localgrad.sweeps.kinds.modes import OUTCOMES, Positive
-from localgrad.sweeps.kinds.rules import RULE_PARAMETERS
-from localgrad.sweeps.kinds.students import CELLS, LINEAR, measured, network_rule, student_of
+from localgrad.sweeps.kinds.rules import RULE_PARAMETERS, ignored_by_rule, takes_feedback
+from localgrad.sweeps.kinds.students import CELLS, LEAKING, LINEAR, measured, network_rule, student_of
 from localgrad.sweeps.kinds.tasks import TASK_PARAMETER, Size, task_of
 from localgrad.tasks.linear_task import LinearTask
 
@@ -76,6 +76,11 @@ class NetworkKind(Kind):
         with jax.enable_x64(True):
             task = task_of(row, _DRY)
             network_rule(row, _DRY, student_of(row, _DRY, task))
+
+    def ignored(self, row: Mapping[str, Any]) -> set[str]:
+        """What its rule and its cell do not take."""
+        found = ignored_by_rule(row) | (set() if takes_feedback(row) else {"feedback_scale"})
+        return found | (set() if row["cell"] in LEAKING else {"leak"})
 
     def compute(self, cells: Cells) -> dict[str, np.ndarray]:
         """Run by run."""

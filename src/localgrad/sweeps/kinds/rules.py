@@ -9,8 +9,8 @@ or a point of the cube between BPTT, truncated BPTT, feedback alignment, RFLO an
     F = (1 − feedback_blend) A + feedback_blend · R,   M = (1 − propagator_blend) J + propagator_blend · decay · I
 
 with its `lags`. A parameter that a rule does not take is left out for it, so that one axis of decays serves several
-rules; one that no rule of a sweep takes is refused. `lags = "all"` keeps all of them; `decay = "internal"` is RFLO as
-Murray wrote it, whose traces keep what each unit keeps by itself, for networks.
+rules; an axis of one that no rule of a sweep takes is refused. `lags = "all"` keeps all of them; `decay = "internal"`
+is RFLO as Murray wrote it, whose traces keep what each unit keeps by itself, for networks.
 """
 
 from __future__ import annotations
@@ -113,6 +113,14 @@ def takes_feedback(row: Mapping[str, Any]) -> bool:
     """Whether the rule of a run can be given a fixed feedback."""
     rule = row["rule"]
     return rule is None or (isinstance(rule, str) and "feedback" in parameters_of(rule))
+
+
+def ignored_by_rule(row: Mapping[str, Any]) -> set[str]:
+    """Those of `decay` and `lags` that the rule of a run does not take."""
+    rule = row["rule"]
+    if rule is None:
+        return set()
+    return {"decay", "lags"} - (set(parameters_of(rule)) if isinstance(rule, str) else set())
 
 
 def rule_of(row: Mapping[str, Any], feedback: Any) -> Rule:

@@ -118,6 +118,10 @@ CELLS: dict[str, Maker] = LINEAR | {"tanh": _tanh, "gru": _gru, "lif": _lif, "lr
 """What a student of sampled training can be made of, by name."""
 
 
+LEAKING = ("leaky", "tanh", "lif")
+"""Those that have a leak."""
+
+
 def student_of(row: Mapping[str, Any], keys: Mapping[str, np.uint64], task: LinearTask) -> Any:
     """The student of a run at its start."""
     return CELLS[row["cell"]](row, keys["student"], task)
@@ -151,6 +155,7 @@ def _measured_cells(initial: Any, final: Any) -> dict[str, float]:
         return {"radius": float(np.exp(-np.exp(np.asarray(final.nu))).max())}
     before, after = (np.asarray(cell.W) for cell in (initial, final))
     hidden = after.shape[-1]
-    change = np.linalg.svd((after - before).reshape(-1, hidden), compute_uv=False) ** 2  # of all drives together
-    found = {"rank": float(change.sum() ** 2 / (change**2).sum()) if change.any() else 0.0}
+    change = np.linalg.svd((after - before).reshape(-1, hidden), compute_uv=False)  # of all drives together
+    shares = (change / change.max()) ** 2 if change.any() else change
+    found = {"rank": float(shares.sum() ** 2 / (shares**2).sum()) if change.any() else 0.0}
     return found | ({"radius": spectral_radius(after)} if after.ndim == 2 else {})
