@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from typing import Any
 
 import jax
@@ -57,6 +58,8 @@ def _is_symbol(value: Any) -> bool:
 
 def _as_array(value: Any, what: str) -> np.ndarray:
     remedy = "give a number or an array of numbers"
+    if callable(value) and not is_dataclass(value):
+        raise ValueError(f"{what} is a function; {remedy}, or write the function as a localgrad.Term")
     if isinstance(value, str | bytes):
         raise ValueError(f"{what} is the word {value!r}; {remedy}")
     try:

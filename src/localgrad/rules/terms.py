@@ -189,6 +189,7 @@ def checked_terms(terms: Any) -> tuple[Term, ...]:
     for term in found:
         if isinstance(term, Term):
             _check_numbers_in(term)
+            _check_word(term)
         elif not is_absent(term):
             raise ValueError(f"terms must be localgrad.Terms; got a {type(term).__name__}")
     return found
@@ -199,6 +200,31 @@ def _check_numbers_in(term: Term) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(term):
         field = jax.tree_util.keystr(path).lstrip(".")
         as_numbers(leaf, f"{field} of the term {type(term).__name__}")
+
+
+def _check_word(term: Term) -> None:
+    """`ValueError` where what a term tells of itself is a method, or an affine form that its `on_mode` contradicts."""
+    kind = type(term).__name__
+    for name in ("affine", "is_elementwise", "keeps_alignment"):
+        if callable(getattr(term, name)):
+            raise ValueError(f"{name} of the term {kind} is a method; write @property above it, or a class attribute")
+    if term.affine is None:
+        return
+    try:
+        constant, slope = term.affine
+    except (TypeError, ValueError):
+        raise ValueError(f"affine of the term {kind} is {in_words(term.affine)}; give (k0, k1) or None") from None
+    for x in (0.75, -0.5):
+        try:
+            told, made = (np.asarray(y, dtype=float) for y in (constant + slope * x, term.on_mode(x)))
+            differ = not np.allclose(told, made, rtol=1e-4, atol=1e-6, equal_nan=True)
+        except Exception:  # traced, symbolic or absent numbers, or a term that says nothing of modes
+            return
+        if differ:
+            raise ValueError(
+                f"the term {kind} says that it is k0 + k1 x on a mode, but its on_mode({x}) is {in_words(made)} and "
+                f"its affine form gives {in_words(told)}; mend one of them, or let affine be None"
+            )
 
 
 def terms_in_words(rule: Any) -> str:
