@@ -189,6 +189,13 @@ def test_names_are_run_once_in_report_order():
     assert catalogue.select([]) == catalogue.select(None) == list(catalogue.NAMES)
 
 
+def test_hyphens_and_underscores_are_one(monkeypatch):
+    monkeypatch.setattr(catalogue, "NAMES", ("memory_cost", "memory-gain"))
+    assert catalogue.select(["memory-cost", "memory_gain"]) == catalogue.select() == ["memory_cost", "memory-gain"]
+    with pytest.raises(ValueError, match="unknown experiment memory_loss; known experiments: memory_cost, memory-gain"):
+        catalogue.select(["memory_loss"])
+
+
 def test_load_names_the_known():
     with pytest.raises(ValueError, match=r"unknown experiment x; known experiments: equivalence, .*connectome"):
         catalogue.load("x")

@@ -42,18 +42,19 @@ NAMES = tuple(_MODULES)
 
 
 def select(names: list[str] | None = None) -> list[str]:
-    """The experiments asked for, each once and in report order; all of them if none is named.
+    """The experiments asked for, each once and in report order; all of them if none is named. `_` is as good as `-`.
 
     **Raises:** `ValueError` for unknown names, listing the known ones.
 
     >>> select(["rates", "limits", "rates"])
     ['limits', 'rates']
     """
-    wanted = {name.replace("_", "-") for name in names or NAMES}
-    if unknown := sorted(wanted - set(NAMES)):
+    known = {name.replace("_", "-"): name for name in NAMES}
+    asked = {name: known.get(name.replace("_", "-")) for name in names or NAMES}
+    if unknown := sorted(name for name, found in asked.items() if found is None):
         plural = "s" * (len(unknown) > 1)
         raise ValueError(f"unknown experiment{plural} {', '.join(unknown)}; known experiments: {', '.join(NAMES)}")
-    return [name for name in NAMES if name in wanted]
+    return [name for name in NAMES if name in asked.values()]
 
 
 def load(name: str) -> Experiment:
