@@ -194,6 +194,7 @@ def test_no_file_of_tests_has_to_follow_a_preset_or_an_experiment(tmp_path):
     edit(reproduction / "catalogue.py", lambda text: text.replace("\n}", f"\n{CATALOGUE_ENTRY}}}", 1))
     files = [
         "rules/test_rules.py",
+        "rules/test_terms.py",
         "test_conformance.py::test_every_preset_is_under_test",
         "test_conformance.py::test_a_rule_describes_itself",
         "figures/test_plotting.py",
@@ -201,7 +202,7 @@ def test_no_file_of_tests_has_to_follow_a_preset_or_an_experiment(tmp_path):
         "cli/test_cli.py::test_help_names_all_rules_and_experiments",
         "reproduction/test_experiments.py",
     ]
-    names = f"{PRESET} or {EXPERIMENT} or every_preset or differ or help_names or figure_names"
+    names = f"{PRESET} or {EXPERIMENT} or every_preset or differ or help_names or figure_names or are_found"
     options = ["-p", "no:cacheprovider", "-vv", "-m", "not slow", "-k", names]
     found = run(tmp_path, "pytest", *options, *(f"tests/{file}" for file in files))
     assert found.returncode == 0, found.stdout[-3000:]

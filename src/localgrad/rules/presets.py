@@ -198,7 +198,7 @@ def make_rule(name: str, *, delay: int | None = None, **parameters: Any) -> Rule
         raise ValueError(f"rule {name!r} takes {takes}; leave out {', '.join(surplus)}")
     required = {key for key, p in accepted.items() if p.default is inspect.Parameter.empty}
     if missing := sorted(required - set(given)):
-        raise ValueError(f"rule {name!r} needs {', '.join(missing)}; give a value for each")
+        raise ValueError(f"rule {name!r} needs {', '.join(missing)}; give a value{' for each' * (len(missing) > 1)}")
     rule = find_preset(name)(**given)
     if not isinstance(rule, Rule):
         raise ValueError(f"the rule {name!r} is a {type(rule).__name__}, not a localgrad.Rule; mend its package")

@@ -58,8 +58,7 @@ class Rule(Final, eqx.Module, final=True):
     - `name`: how reports call the rule. `key`: how programs do: stable, the same for the same rule.
 
     **Raises:** `ValueError` for an unknown word, what is no real number, `lags` below 1, or a negative `delay`;
-    `TypeError` for a subclass,
-    since consumers read a rule's parts: what is new about a rule goes into a `Term`.
+    `TypeError` for a subclass, since consumers read a rule's parts: what is new about a rule goes into a `Term`.
 
     Source: the paper's rules are corners of this space; docs/theory.md, section 2.
 
