@@ -195,6 +195,14 @@ def test_unaligned_axes_mix_the_modes_of_eprop():
         assert_close(matrices(update), matrices(lg.aligned_network(lg.project_modes(update, frames), frames)), 1e-3)
 
 
+@pytest.mark.parametrize("few", some([BY_ID["rflo-lags-3"], BY_ID["eprop"], BY_ID["propagator-blend"]], ("eprop",)))
+def test_the_kernel_is_the_update_as_a_map_of_errors(few):
+    rule, over = few().with_delay(1), {"horizon": HORIZON, "loss": "sequence"}
+    found = lg.kernel(rule, network(STUDENT), network(TEACHER), **over)
+    update = np.concatenate([x.ravel() for x in update_of(rule, **over)])
+    np.testing.assert_allclose(found.credit @ found.errors.ravel(), update, atol=ROUNDING * np.abs(update).max())
+
+
 def test_a_rule_describes_itself(case):
     assert case().describe().startswith(case().name)
 

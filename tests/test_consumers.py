@@ -27,7 +27,7 @@ from cases import (
     matrices,
     network,
 )
-from oracles import LONG, brute_force_update, layer_update, updates_of_noise
+from oracles import brute_force_update, layer_update, updates_of_noise
 from tiers import some
 
 import localgrad as lg
@@ -191,34 +191,6 @@ class TestNetworks:
         expected = updates_of_noise(kind.F, kind.M, None, STUDENT, TEACHER, noise, "final")
         assert_close(matrices(update), [x.mean(axis=0) for x in expected], 1e-11)
 
-    def test_kernel(self, kind):
-        found = lg.kernel(kind.rule, network(STUDENT), network(TEACHER), horizon=5)
-        expected = brute_force_update(kind.F, kind.M, None, STUDENT, TEACHER, 5)
-        update = found.credit @ found.errors.ravel()
-        np.testing.assert_allclose(update, np.concatenate([x.ravel() for x in expected]), atol=1e-11)
-
-    @pytest.mark.parametrize("settings", [{}, {"horizon": 5, "loss": "sequence"}])
-    def test_leaky_networks(self, kind, settings):
-        """A leaky network is the network `(A, (1 − α) I + αW, αB)`, and its W and B learn α times as fast."""
-        A, W, B = STUDENT
-        leak = np.linspace(0.3, 0.9, HIDDEN)[:, None]
-        J = (1 - leak) * EYE + leak * W
-        dA, dJ, dB = brute_force_update(kind.F, kind.M_of(J), None, (A, J, leak * B), TEACHER, **settings)
-        found = lg.expected_update(kind.rule, lg.LeakyRNN(A, W, B, leak[:, 0]), network(TEACHER), **settings)
-        assert_close((found.A, found.W, found.B), (dA, leak * dJ, leak * dB), 1e-6)
-
-    @pytest.mark.parametrize("settings", [{}, {"horizon": 5, "loss": "sequence"}])
-    def test_layers(self, kind, settings):
-        student, teacher = layer(LAYER), layer(LAYER_TEACHER)
-        if kind.rule.learns or not kind.rule.propagator.is_elementwise:
-            words = refusal_of(lambda: lg.expected_update(kind.rule, student, teacher, **settings))
-            assert "learns is real" in words or type(kind.rule.terms[0]).__name__ in words
-            return
-        F, m = kind.F_of(LAYER[0]), np.diag(kind.M_of(np.diag(LAYER[1])))
-        over = {"horizon": LONG, **settings}
-        expected = layer_update(F, m, None, LAYER, LAYER_TEACHER, over["horizon"], over.get("loss", "final"))
-        assert_close(lg.expected_update(kind.rule, student, teacher, **settings).arrays, expected, 1e-9)
-
     def test_description(self, kind):
         F, M = kind.rule.describe().split("F = ")[1].split(", M = ")
         assert "0" not in (F, M.partition(",")[0])
@@ -229,6 +201,49 @@ def refusal_of(action: Callable[[], Any]) -> str:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as error:
         action()
     return str(error.value)
+
+
+def of_kinds(*names: str) -> list[tuple[str, Kind]]:
+    return [(name, KINDS[name]) for name in names]
+
+
+# What a layer refuses: propagators that mix units, and feedback that learns.
+MIXING = ("kolen-pollack", "mask", "fixed-matrix", "low-rank", "own-propagator")
+
+
+@pytest.mark.parametrize("kind", some(of_kinds("coarse", "low-rank", "own-diagonal"), ("coarse",)))
+def test_kernels_are_those_of_the_update(kind):
+    found = lg.kernel(kind.rule, network(STUDENT), network(TEACHER), horizon=5)
+    expected = brute_force_update(kind.F, kind.M, None, STUDENT, TEACHER, 5)
+    update = found.credit @ found.errors.ravel()
+    np.testing.assert_allclose(update, np.concatenate([x.ravel() for x in expected]), atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "kind", some(of_kinds("coarse", "kolen-pollack", "mask", "low-rank", "own-diagonal"), ("coarse", "low-rank"))
+)
+def test_leaky_networks(kind):
+    """A leaky network is the network `(A, (1 − α) I + αW, αB)`, and its W and B learn α times as fast."""
+    A, W, B = STUDENT
+    leak = np.linspace(0.3, 0.9, HIDDEN)[:, None]
+    J = (1 - leak) * EYE + leak * W
+    dA, dJ, dB = brute_force_update(kind.F, kind.M_of(J), None, (A, J, leak * B), TEACHER)
+    found = lg.expected_update(kind.rule, lg.LeakyRNN(A, W, B, leak[:, 0]), network(TEACHER))
+    assert_close((found.A, found.W, found.B), (dA, leak * dJ, leak * dB), 1e-6)
+
+
+@pytest.mark.parametrize(
+    "kind", some(of_kinds("sign-symmetric", "coarse", "own-diagonal", *MIXING), ("coarse", "low-rank", "kolen-pollack"))
+)
+def test_layers(kind):
+    student, teacher, over = layer(LAYER), layer(LAYER_TEACHER), {"horizon": 5, "loss": "sequence"}
+    if kind.rule.learns or not kind.rule.propagator.is_elementwise:
+        words = refusal_of(lambda: lg.expected_update(kind.rule, student, teacher, **over))
+        assert "learns is real" in words or type(kind.rule.terms[0]).__name__ in words
+        return
+    F, m = kind.F_of(LAYER[0]), np.diag(kind.M_of(np.diag(LAYER[1])))
+    expected = layer_update(F, m, None, LAYER, LAYER_TEACHER, 5, "sequence")
+    assert_close(lg.expected_update(kind.rule, student, teacher, **over).arrays, expected, 1e-9)
 
 
 MODE_CONSUMERS = {

@@ -83,6 +83,7 @@ def test_anywhere_it_is_a_sum_over_lags(name, delay):
     np.testing.assert_allclose(np.concatenate([np.ravel(x) for x in update.matrices]), mean, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_sampled_sequences_spread_so():
     count, delay = 40_000, 1
     rng = np.random.default_rng(0)

@@ -83,6 +83,7 @@ def simulated(f, m, horizon, steps, runs):
     return losses.mean(), losses.std() / np.sqrt(runs)
 
 
+@pytest.mark.slow
 def test_simulated_learning_spreads_so():
     f, m, horizon = 0.6, 0.3, 10
     mean, error = simulated(f, m, horizon, steps=600, runs=3000)

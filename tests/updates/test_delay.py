@@ -247,6 +247,24 @@ def test_a_rule_tells_of_its_delay():
     assert rule.with_feedback("symmetric").delay == rule.with_internal(0.5).delay == 2
 
 
+@pytest.mark.slow
+def test_basins_and_boundaries_of_late_errors():
+    rule, teacher = lg.BPTT().with_delay(2), lg.Mode(1.0, 1.0, 0.6)
+    axis = np.array([-1.0, 0.4, 1.2])
+    found = lg.basins(rule, teacher, a=axis, b=0.9, w=0.3, duration=300.0)
+    assert found.rule == "BPTT: F = A, M = J, all lags, errors 2 steps late"
+    for a, outcome, branch in zip(axis, found.outcome.values, found.branch.values, strict=True):
+        path = lg.learn_mode(rule, lg.Mode(a, 0.9, 0.3), teacher, duration=300.0)
+        assert (path.outcome, path.branch) == (lg.Outcome(int(outcome)), branch)
+    switches = lg.boundary(rule, lg.Mode(-1.0, 0.9, 0.3), lg.Mode(1.2, 0.9, 0.3), teacher, duration=300.0)
+    assert len(switches) >= 1
+    for a in switches.points.a:
+        before, after = (
+            lg.learn_mode(rule, lg.Mode(a + side * 1e-5, 0.9, 0.3), teacher, duration=300.0) for side in (-1, 1)
+        )
+        assert (before.outcome, before.branch) != (after.outcome, after.branch)
+
+
 def test_late_errors_let_rflo_rest_where_nothing_is_remembered():
     """Section 10: besides the optima a curve at `w = 0`, part of it attracting; a root search finds no more."""
     rule = lg.RFLO(0.7, 0.5).with_delay(1)

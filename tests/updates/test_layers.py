@@ -230,3 +230,29 @@ def test_few_lags_exist_where_all_do_not():
     F, m = FEEDBACK, np.full(HIDDEN, 3.0)
     found = update_of(lg.Rule(FEEDBACK, 3.0, 2))
     assert_close(found, layer_update(F, m, 2, LAYER, LAYER_TEACHER, LONG), ROUNDING)
+
+
+EXPONENT = st.integers(-300, 300)
+
+
+@pytest.mark.parametrize("name", ["bptt", pytest.param("rflo-complex", marks=pytest.mark.slow)])
+@given(EXPONENT, EXPONENT, EXPONENT, st.sampled_from([0, 2]))
+@settings(max_examples=20, deadline=None)
+def test_powers_of_2_pass_through_unchanged(name, c, b, f, delay):
+    """`C`, `B` and a fixed feedback times powers of 2: the update is the same times theirs, bit for bit.
+
+    Both layers share the powers, so that errors have `2^(c + b)`; `ΔC` takes `B` once more, `ΔB` and `Δλ` the feedback.
+    """
+    rule = LAYER_CASES[name][0].with_delay(delay)
+    f = c if rule.feedback.is_symmetric else f
+    if max(abs(c + 2 * b), abs(f + c + b), abs(f + c + 2 * b)) > 900:
+        return
+    scaled = rule if rule.feedback.is_symmetric else rule.with_feedback(COMPLEX_FEEDBACK * 2.0**f)
+    moved = [layer((C * 2.0**c, z, B * 2.0**b)) for C, z, B in (LAYER, LAYER_TEACHER)]
+    for horizon in (None, 9):
+        expected = lg.expected_update(rule, layer(LAYER), layer(LAYER_TEACHER), horizon=horizon)
+        found = lg.expected_update(scaled, *moved, horizon=horizon)
+        for before, after, power in zip(
+            expected.arrays, found.arrays, (c + 2 * b, f + c + 2 * b, f + c + b), strict=True
+        ):
+            np.testing.assert_array_equal(after, np.asarray(before) * 2.0**power)

@@ -10,6 +10,7 @@ import typer
 from localgrad.cli.base import JsonOption, app, make_console, print_json
 from localgrad.cli.rules import (
     DecayOption,
+    DelayOption,
     FeedbackOption,
     LagsOption,
     PolesOption,
@@ -27,6 +28,7 @@ def basin(
     feedback: FeedbackOption = None,
     decay: DecayOption = None,
     lags: LagsOption = None,
+    delay: DelayOption = None,
     poles: PolesOption = "direct",
     a: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Starts of a: a range, or a number.")] = "-3,3",
     b: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Starts of b: a range, or a number.")] = "-3,3",
@@ -50,6 +52,7 @@ def basin(
     - `localgrad basin --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8 --figure rflo.png`
     - `localgrad basin --rule bptt --teacher 1,1,0.8 --a -2,2 --b 1 --w -0.9,0.9 --figure bptt.svg`
     - `localgrad basin --rule rflo --feedback 1 --decay 0.5 --teacher 1,1,0.8 --poles tanh`
+    - `localgrad basin --rule bptt --teacher 1,1,-0.6 --delay 1`
     - `localgrad basin --rule tbptt --teacher 1,1,0.8 --w -0.9,0.9 --grid 200 --store tbptt.zarr`
     """
     check_targets({"--figure": figure}, store=store, inputs={})
@@ -57,7 +60,7 @@ def basin(
     from localgrad.tasks.teachers import parse_mode_teacher
 
     [chosen] = make_rules([rule], feedback=feedback, decay=decay, lags=lags)
-    mode = parse_mode_teacher(teacher)
+    chosen, mode = chosen.with_delay(delay or 0), parse_mode_teacher(teacher)
     axes = maps.parse_axes({"a": a, "b": b, "w": w}, grid, store)
     document = _with_progress(chosen, mode, axes, duration=duration, figure=figure, store=store, poles=poles)
     if as_json:
