@@ -1,7 +1,9 @@
 """The page in a browser: what it shows is what Python computes, and every control acts."""
 
 import base64
+import json
 import time
+import xml.etree.ElementTree
 
 import numpy as np
 import pytest
@@ -11,13 +13,21 @@ from localgrad.explorer.state import State, read_state
 from localgrad.explorer.views import mode_space
 
 FINEST = mode_space.RESTING[-1]
-NOT_SHOWN = {"view", "compare", "duration", "start_a", "start_b", "start_w"}  # which no slider or choice has
+NOT_SHOWN = {
+    "view",
+    "story",
+    "compare",
+    "duration",
+    "start_a",
+    "start_b",
+    "start_w",
+}  # which have other controls, or none
 
 
 class Watched:
     """A page of the explorer, with what it complained of and where it went."""
 
-    def __init__(self, browser, explorer, state=None, **size):
+    def __init__(self, browser, explorer, state=None, selector="canvas[data-count]", **size):
         self.complaints, self.addresses = [], set()
         self.base = explorer.url.partition("#")[0]
         self.page = browser.new_page(viewport={"width": 1280, "height": 800} | size)
@@ -26,7 +36,7 @@ class Watched:
         self.page.on("request", lambda request: self.addresses.add(request.url))
         self.page.on("websocket", lambda opened: self.addresses.add(opened.url))
         self.page.goto(self.base + link(state or State()))
-        self.wait("canvas[data-count]")
+        self.wait(selector)
 
     def wait(self, selector, state="attached"):
         return self.page.wait_for_selector(selector, timeout=180_000, state=state)
@@ -45,6 +55,12 @@ class Watched:
         while not is_so():
             assert time.monotonic() < end
             self.page.wait_for_timeout(20)
+
+    def controls(self):
+        """The fields of the sliders and of the choices that are there now."""
+        names = "all => all.map(one => one.id.slice(7))"
+        sliders, choices = "input[type=range][id^=slider-]", "[id^=choice-]"
+        return self.page.eval_on_selector_all(sliders, names), self.page.eval_on_selector_all(choices, names)
 
     def slide(self, name, value):
         """Move a slider, and wait for the map."""
@@ -83,8 +99,8 @@ class Watched:
 def watched(browser, explorer):
     opened = []
 
-    def open_page(state=None, **size):
-        opened.append(Watched(browser, explorer, state, **size))
+    def open_page(state=None, **options):
+        opened.append(Watched(browser, explorer, state, **options))
         return opened[-1]
 
     yield open_page
@@ -95,10 +111,13 @@ def watched(browser, explorer):
         page.close()
 
 
-def expected(state, count):
+def expected_codes(state, count):
     maps = (part for part in mode_space.basin(state, True) if part)
-    codes = next(arrays["codes"] for header, arrays in maps if header["count"] == count)
-    return mode_space.palette()[codes]
+    return next(arrays["codes"] for header, arrays in maps if header["count"] == count)
+
+
+def expected(state, count):
+    return mode_space.palette()[expected_codes(state, count)]
 
 
 @pytest.mark.slow
@@ -112,19 +131,25 @@ def test_the_canvas_holds_the_bytes_that_python_computes(watched, changes):
     assert np.array_equal(shown, expected(state, FINEST))
 
 
+def test_every_field_of_a_state_has_its_control_in_some_view(watched):
+    page, found = watched(), set()
+    for view in State.model_fields["view"].annotation.__args__:
+        page.page.locator(f"[role=tab][data-view={view}]").click()
+        sliders, choices = page.controls()
+        found |= {*sliders, *choices}
+    assert found == set(State.model_fields) - NOT_SHOWN
+
+
 @pytest.mark.slow
 def test_every_slider_acts_and_the_link_restores_it(watched):
     page = watched()
-    sliders = page.page.eval_on_selector_all("input[type=range]", "all => all.map(one => one.id.slice(7))")
-    choices = page.page.eval_on_selector_all(".choice", "all => all.map(one => one.id.slice(7))")
-    assert {*sliders, *choices} == set(State.model_fields) - NOT_SHOWN
+    sliders, choices = page.controls()
     for name in sliders:
         slider = page.page.locator(f"#slider-{name}")
         ends = [float(slider.get_attribute(end)) for end in ("min", "max")]
         page.slide(name, 1 if name == "lags" else 0.25 * ends[0] + 0.75 * ends[1])
         assert f"{name}=" in page.page.url
-    page.slide("lags", 0)  # with other poles, other numbers of lags would have to be compiled first
-    for name in choices:
+    for name in set(choices) - {"poles"}:  # of which paths would be compiled first
         before = page.request()
         page.page.locator(f"#choice-{name} button").last.click()
         page.until_newer(before)
@@ -154,6 +179,45 @@ def test_a_start_is_dragged_and_moved_by_keys(watched):
     page.page.keyboard.press("ArrowRight")
     page.until(lambda: page.page.url != dragged)
     assert page.page.locator("#paths tr").count() >= 3
+
+
+@pytest.mark.slow
+def test_exports_open(watched, tmp_path):
+    state = read_state({"plane": "aw", "fixed": 0.8})
+    page = watched(state)
+    page.wait("#paths td")
+    page.finest()
+    files = {}
+    for kind in ("PNG", "SVG", "JSON"):
+        with page.page.expect_download() as download:
+            page.page.locator("#export button", has_text=kind).click()
+        files[kind] = tmp_path / download.value.suggested_filename
+        download.value.save_as(files[kind])
+    assert files["PNG"].read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    drawn = xml.etree.ElementTree.parse(files["SVG"]).getroot()
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}image")) == 1
+    document = json.loads(files["JSON"].read_text(encoding="utf-8"))
+    codes = document["answers"]["basin"]["arrays"]["codes"]
+    assert np.array_equal(np.reshape(codes["values"], codes["shape"]), expected_codes(state, FINEST))
+    assert read_state(document["state"]) == state
+    assert document["answers"]["basin"]["snippet"] == page.page.inner_text("#side code")
+
+
+def test_rates_follow_the_sliders(watched):
+    page = watched(read_state({"view": "rates"}), selector="#rates[data-request]")
+    before = page.page.inner_text("#rates")
+    page.page.locator("#choice-branch button").last.click()
+    page.until(lambda: page.page.inner_text("#rates") != before)
+    sliders, _ = page.controls()
+    for name in sliders:
+        slider = page.page.locator(f"#slider-{name}")
+        number = page.page.get_attribute("#rates", "data-request")
+        slider.focus()
+        slider.press("ArrowLeft" if float(slider.input_value()) > float(slider.get_attribute("min")) else "ArrowRight")
+        page.until(lambda number=number: page.page.get_attribute("#rates", "data-request") != number)
+        assert f"{name}=" in page.page.url
+    page.page.locator(".chip", has_text="BPTT").first.click()
+    page.until(lambda: "BPTT" in page.page.locator("#rates tr").nth(1).inner_text())
 
 
 def test_an_absurd_link_is_answered_in_a_sentence(watched):

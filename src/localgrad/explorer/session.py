@@ -18,11 +18,19 @@ from localgrad.checks import in_words
 from localgrad.explorer.frames import pack
 from localgrad.explorer.state import State, read_state
 from localgrad.explorer.views import mode_space
+from localgrad.explorer.views.landscape import landscape
 from localgrad.explorer.views.network import network
 from localgrad.explorer.views.paths import paths
+from localgrad.explorer.views.rates import rates
 
 View = Callable[[State, bool], Iterator[Any]]
-KINDS: dict[str, View] = {"basin": mode_space.basin, "paths": paths, "network": network}
+KINDS: dict[str, View] = {
+    "basin": mode_space.basin,
+    "landscape": landscape,
+    "paths": paths,
+    "rates": rates,
+    "network": network,
+}
 """What may be asked for: a generator of `(header, arrays)`, or `None` where it may be given up."""
 
 _END: Any = object()

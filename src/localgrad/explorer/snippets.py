@@ -74,3 +74,25 @@ def network_snippet(state: State) -> str:
             "",
         ]
     )
+
+
+def rates_snippet(state: State) -> str:
+    """A program that prints how fast the rule of the sliders converges along the branch that is shown."""
+    poles = "" if state.poles == next(iter(POLES)) else f", poles={state.poles!r}"
+    late = f".with_delay({state.delay})" if state.delay else ""
+    sign = "" if state.branch == "s > 0" else "-"
+    return "\n".join(
+        [
+            "import localgrad as lg",
+            "import numpy as np",
+            "",
+            f"rule = {_rule(state)}{late}",
+            f"teacher = {_teacher(state)}",
+            "middle = np.sqrt(abs(teacher.a * teacher.b))",
+            f"s = {sign}np.geomspace(middle / 10, middle * 10, 300)",
+            f"rate = lg.convergence_rate(rule, teacher, s{poles})",
+            f"critical = lg.critical_learning_rate(rule, teacher, s{poles})",
+            'print("fastest:", rate.max(), "at s =", s[rate.argmax()])',
+            "",
+        ]
+    )

@@ -33,7 +33,7 @@ class State(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
 
-    view: Literal["modes", "network"] = "modes"
+    view: Literal["modes", "rates", "network"] = "modes"
     # The rule: f = (1 − feedback_share) a + feedback_share · feedback, m = (1 − propagator_share) w + … · decay.
     feedback_share: float = _number(
         default=1.0, within=(0.0, 1.0), step=0.01, label="feedback blend", ends=("symmetric", "fixed")
@@ -44,6 +44,7 @@ class State(BaseModel):
     )
     decay: float = _number(default=0.5, within=(-0.99, 0.99), step=0.01, label="decay ŵ")
     lags: int = Field(default=0, ge=0, le=7, json_schema_extra={"step": 1, "label": "lags", "zero_word": "all"})
+    delay: int = Field(default=0, ge=0, le=5, json_schema_extra={"step": 1, "label": "errors late by"})
     poles: Literal[tuple(POLES)] = Field(default="direct", json_schema_extra={"label": "poles"})  # type: ignore[valid-type]
     teacher_a: float = _number(default=1.0, within=(-3.0, 3.0), step=0.01, label="a*")
     teacher_b: float = _number(default=1.0, within=(-3.0, 3.0), step=0.01, label="b*")
@@ -51,10 +52,12 @@ class State(BaseModel):
     plane: Literal[tuple(PLANES)] = Field(default="ab", json_schema_extra={"label": "plane"})  # type: ignore[valid-type]
     fixed: float = _number(default=0.6, within=(-6.0, 6.0), step=0.01, label="held at")
     extent: float = _number(default=3.0, within=(0.1, 6.0), step=0.1, label="reach of a, b")
+    over: Literal["all", "rest points", "nothing"] = Field(default="all", json_schema_extra={"label": "drawn over it"})
     duration: float = _number(default=1000.0, within=(1.0, 100_000.0), step=1.0, label="learning time")
     start_a: float = _number(default=1.0, within=(-6.0, 6.0), step=0.01, label="start a")
     start_b: float = _number(default=1.0, within=(-6.0, 6.0), step=0.01, label="start b")
     start_w: float = _number(default=0.6, within=(-0.999, 0.999), step=0.001, label="start w")
+    branch: Literal["s > 0", "s < 0"] = Field(default="s > 0", json_schema_extra={"label": "branch"})
     # Few sizes of networks: each compiles programs of its own.
     units: Literal[6, 10, 20] = Field(default=10, json_schema_extra={"label": "units"})
     teacher_modes: Literal[1, 2, 4] = Field(default=4, json_schema_extra={"label": "modes of the teacher"})
@@ -110,6 +113,11 @@ class State(BaseModel):
         """The rule of the sliders, then those beside it, with its feedback and decay where they take one."""
         own, others = self.rule, [preset(key, self) for key in self.compared]
         return [own, *(rule for rule in others if rule.key != own.key)]
+
+    @property
+    def late_rules(self) -> list[Rule]:
+        """The same, with errors as late as the state says: where single points are looked at, they may be."""
+        return [rule.with_delay(self.delay) for rule in self.rules]
 
     @property
     def axes(self) -> dict[str, tuple[float, float]]:

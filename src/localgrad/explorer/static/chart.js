@@ -12,12 +12,12 @@ export class Chart {
 
   draw(content) {
     this.last = content;
-    const { x, y, curves, marks = [], cursor } = content;
+    const { x, y, curves, marks = [], cursor, zero } = content;
     const width = this.element.clientWidth || 360, height = this.height;
-    const [left, right, top, bottom] = [46, width - 6, 8, height - 36];
+    const [left, right, top, bottom] = [50, width - 12, 8, height - 36];
     const X = (x.log ? logarithmic : linear)(x.low, x.high, left, right);
     const Y = (y.log ? logarithmic : linear)(y.low, y.high, bottom, top);
-    const axis = (s, count) => (s.log ? decades(s.low, s.high).map((v) => [v, powerOfTen(v)]) :
+    const axis = (s, count) => (s.log ? decades(s.low, s.high).map((v) => [v, (s.sign ?? "") + powerOfTen(v)]) :
       ticks(s.low, s.high, count).map((v) => [v, short(v)]));
     const grid = [], words = [];
     for (const [v, text] of axis(x, 5)) {
@@ -34,6 +34,7 @@ export class Chart {
     const clip = `clip-${this.ylabel.replaceAll(/\W/g, "")}`;
     const drawn = curves.map((c) => svg("path", { d: line(c.x, c.y, X, Y), stroke: c.color, "stroke-width": c.width ?? 2,
       "stroke-dasharray": c.dash, "stroke-opacity": c.faint ? 0.4 : undefined, "stroke-linejoin": "round", fill: "none" }));
+    if (zero) drawn.unshift(svg("path", { d: `M${left} ${Y(0).toFixed(1)}H${right}`, stroke: "#9a9da3" }));
     if (cursor !== undefined) drawn.unshift(svg("path", { d: `M${X(cursor).toFixed(1)} ${top}V${bottom}`, stroke: "#1d1f23", "stroke-opacity": 0.5 }));
     const dots = marks.map((m) => svg("circle", { cx: X(m.x), cy: Y(m.y), r: 4, fill: m.color, stroke: "#fff" }));
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);

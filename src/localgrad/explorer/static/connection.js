@@ -20,6 +20,7 @@ export class Connection {
     this.onState = onState;
     this.handlers = {};
     this.last = {};
+    this.answers = {};
     this.number = 0;
     this.wait = 250;
     this.open();
@@ -35,7 +36,9 @@ export class Connection {
     };
     socket.onmessage = ({ data }) => {
       const { header, arrays } = unpack(data);
-      if (this.last[header.kind]?.id === header.id) this.handlers[header.kind]?.(header, arrays);
+      if (header.kind === null || this.last[header.kind]?.id !== header.id) return;
+      this.answers[header.kind] = { header, arrays };
+      this.handlers[header.kind]?.(header, arrays);
     };
     socket.onclose = () => {
       this.onState(false);

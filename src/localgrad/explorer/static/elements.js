@@ -36,15 +36,23 @@ export function ticks(low, high, count) {
   return found;
 }
 
+// Of a range of about a decade: 1, 2 and 5 times its powers.
+function within(low, high) {
+  const power = 10 ** Math.floor(Math.log10(low));
+  return [1, 2, 5, 10, 20, 50, 100, 200].map((x) => x * power).filter((x) => x >= low && x <= high);
+}
+
 export function decades(low, high) {
+  if (high / low < 30) return within(low, high);
   const found = [];
-  for (let k = Math.ceil(Math.log10(low) - 1e-9); k <= Math.log10(high) + 1e-9; k++) found.push(10 ** k);
+  for (let k = Math.ceil(Math.log10(low) - 1e-6); k <= Math.log10(high) + 1e-6; k++) found.push(10 ** k);
   const every = Math.ceil(found.length / 7);
   return found.filter((_, place) => place % every === 0);
 }
 
 const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 export const powerOfTen = (x) => {
+  if (Math.abs(Math.log10(x) - Math.round(Math.log10(x))) > 1e-6) return short(x);
   const k = Math.round(Math.log10(x));
   return k >= -1 && k <= 3 ? String(Number((10 ** k).toPrecision(1))) : "10" + [...String(k)].map((c) => RAISED[c]).join("");
 };

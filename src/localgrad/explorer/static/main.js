@@ -3,12 +3,14 @@
 import { Connection } from "./connection.js";
 import { Controls } from "./controls.js";
 import { html } from "./elements.js";
+import { exportBar } from "./export.js";
 import { ModeSpace } from "./mode_space.js";
 import { Network } from "./network.js";
+import { Rates } from "./rates.js";
 import { Store } from "./store.js";
 import { Stories } from "./stories.js";
 
-const VIEWS = { modes: ["Mode space", ModeSpace], network: ["Network", Network] };
+const VIEWS = { modes: ["Mode space", ModeSpace], rates: ["Rates", Rates], network: ["Network", Network] };
 const find = (id) => document.getElementById(id);
 
 const spec = await (await fetch("spec.json")).json();
@@ -23,6 +25,7 @@ const connection = new Connection((isHere) => {
 
 const views = {};
 let shown;
+const saving = exportBar({ store, connection, kinds: () => shown.kinds, figure: () => find("figure") });
 
 function show(name) {
   const [, View] = VIEWS[name] ?? VIEWS.modes;
@@ -34,7 +37,7 @@ function show(name) {
   shown = views[name];
   find("controls").replaceChildren(...shown.controls);
   find("figure").replaceChildren(...shown.figure);
-  find("side").replaceChildren(...shown.side);
+  find("side").replaceChildren(...shown.side, saving);
   for (const tab of find("views").children) tab.setAttribute("aria-selected", String(tab.dataset.view === name));
   shown.update();
   shown.ask(new Set(), true);

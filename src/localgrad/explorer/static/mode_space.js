@@ -1,5 +1,6 @@
 // Mode space: the map of endings, paths through it from one start, and the loss on the way.
 
+import { contour } from "./contours.js";
 import { Chart } from "./chart.js";
 import { html, line, linear, short, svg, ticks } from "./elements.js";
 
@@ -8,13 +9,13 @@ const SYMBOLS = { a: "readout a", b: "input weight b", w: "recurrent weight w" }
 
 export class ModeSpace {
   constructor({ store, connection, controls, spec }) {
-    Object.assign(this, { store, connection, spec });
-    this.kinds = ["basin", "paths"];
-    this.palette = new Uint32Array(new Uint8Array(spec.palette).buffer);
+    Object.assign(this, { store, connection, spec, kinds: ["basin", "landscape", "paths"] });
+        this.palette = new Uint32Array(new Uint8Array(spec.palette).buffer);
     this.controls = this.makeControls(controls);
     this.figure = this.makeFigure();
     this.side = this.makeSide();
     connection.on("basin", (header, arrays) => this.showMap(header, arrays));
+    connection.on("landscape", (header, arrays) => this.showLandscape(header, arrays));
     connection.on("paths", (header, arrays) => this.showPaths(header, arrays));
     new ResizeObserver(() => this.layout()).observe(this.plot);
   }
@@ -24,7 +25,12 @@ export class ModeSpace {
   ask(names, rest) {
     const only = (...known) => names.size > 0 && [...names].every((name) => known.includes(name));
     const { state } = this.store;
-    if (rest || !only("start_a", "start_b", "start_w", "compare")) this.connection.ask("basin", state, rest);
+    if (rest || !only("start_a", "start_b", "start_w", "compare", "over")) {
+      this.connection.ask("basin", state, rest);
+      clearTimeout(this.waiting);
+      this.waiting = setTimeout(() => { this.detail.textContent = "computing; new kinds of rules are compiled first …"; }, 1500);
+      this.connection.ask("landscape", state, rest);
+    }
     if (!only("plane", "fixed", "extent")) this.connection.ask("paths", state, rest);
     this.layout();
   }
@@ -48,7 +54,7 @@ export class ModeSpace {
       c.section("Teacher", c.slider("teacher_a"), c.slider("teacher_b"), c.slider("teacher_w")),
       c.section("Plane of starts", c.choice("plane", words, held),
         c.slider("fixed", { label: (s) => `${planes[s.plane]?.[2]} held at`, bounds: heldBounds }),
-        c.slider("extent")),
+        c.slider("extent"), c.choice("over", { "rest points": "fixed points" })),
       c.section("Paths beside it", c.compared()),
     ];
   }
@@ -113,6 +119,7 @@ export class ModeSpace {
   }
 
   showMap(header, arrays) {
+    clearTimeout(this.waiting);
     this.refuse(header.error);
     this.canvas.dataset.request = header.id;
     if (header.error) return;
@@ -128,7 +135,9 @@ export class ModeSpace {
     this.code.textContent = header.snippet;
     this.legend.replaceChildren(...this.spec.outcomes.filter(({ name }) => header.shares[name] > 0).map(({ name, color }) =>
       html("span", {}, swatch(color), `${name} ${(100 * header.shares[name]).toFixed(1)} %`)),
-      html("span", {}, "paler: slower"));
+      html("span", {}, "paler: slower"), html("span", {}, sample("#1d1f23", null), "fixed points, stable"),
+      html("span", {}, sample("#1d1f23", "2 5"), "unstable"),
+      html("span", {}, "thin lines: loss, by factors of 10 about a silent student’s"));
     this.detail.textContent = `${header.count} × ${header.count} starts`;
   }
 
@@ -167,7 +176,7 @@ export class ModeSpace {
       svg("rect", { x: left, y: top, width: side, height: side, fill: "none", stroke: "#9a9da3" }),
       this.over,
     );
-    this.title.textContent = `Where learning ends from starts in the plane ${held} = ${short(this.store.state.fixed)}`;
+    this.title.textContent = `Where learning ends, ${held} = ${short(this.store.state.fixed)}`;
     this.drawOver();
   }
 
@@ -176,7 +185,7 @@ export class ModeSpace {
     const { across, up } = this.axes;
     const { state } = this.store;
     const row = { a: 0, b: 1, w: 2 };
-    const shapes = [];
+    const shapes = [...this.heights(), ...this.restPoints(row)];
     for (const path of [...(this.curves ?? [])].reverse()) {
       const n = path.points.length / 3;
       const part = (name) => path.points.subarray(row[name] * n, (row[name] + 1) * n);
@@ -190,6 +199,53 @@ export class ModeSpace {
     shapes.push(svg("circle", { cx: this.x(state[`start_${across}`]), cy: this.y(state[`start_${up}`]), r: 7, fill: "#fff",
       stroke: "#1d1f23", "stroke-width": 2.5, "data-start": "" }));
     this.over.replaceChildren(...shapes);
+  }
+
+  showLandscape(header, arrays) {
+    this.landscape = header.error ? null : { ...header, arrays };
+    this.drawOver();
+  }
+
+  // Contours of the loss, in steps of about 3 about that of a silent student.
+  heights() {
+    if (!this.landscape || this.store.state.over !== "all") return [];
+    const { loss } = this.landscape.arrays;
+    const [rows, columns] = loss.shape;
+    const { left, top, side } = this.box;
+    const X = (c) => left + ((c + 0.5) / columns) * side, Y = (r) => top + ((r + 0.5) / rows) * side;
+    return [0.01, 0.1, 1, 10, 100].map((times) => svg("path", { d: contour(loss, loss.shape, times * this.landscape.silent_loss, X, Y),
+      fill: "none", stroke: "#1d1f23", "stroke-opacity": 0.3, "stroke-width": times === 1 ? 1.6 : 0.8 }));
+  }
+
+  // Fixed points: whole lines are stable, broken ones are not; a diamond where a curve crosses the plane.
+  restPoints(row) {
+    if (!this.landscape || this.store.state.over === "nothing") return [];
+    const { across, up, held } = this.axes;
+    const { arrays, curves } = this.landscape;
+    const shapes = [];
+    curves.forEach((curve, place) => {
+      const points = arrays[`points${place}`], stable = arrays[`stable${place}`], n = stable.length;
+      const part = (name) => points.subarray(row[name] * n, (row[name] + 1) * n);
+      const xs = part(across), ys = part(up), away = part(held).map((v) => v - this.store.state.fixed);
+      const isPoint = Math.hypot(this.x(xs[0]) - this.x(xs[n - 1]), this.y(ys[0]) - this.y(ys[n - 1])) < 1;
+      for (let from = 0; from + 1 < n;) {
+        let to = from;
+        while (to + 1 < n && stable[to + 1] === stable[from]) to++;
+        const d = line(xs.subarray(from, Math.min(n, to + 2)), ys.subarray(from, Math.min(n, to + 2)), this.x, this.y);
+        const dash = stable[from] ? null : "2 5";
+        if (!isPoint) shapes.push(svg("path", { d, fill: "none", stroke: "#fff", "stroke-width": 4.5, "stroke-opacity": 0.75 }),
+          svg("path", { d, fill: "none", stroke: "#1d1f23", "stroke-width": 1.8, "stroke-dasharray": dash, "stroke-linecap": "round" }));
+        from = to + 1;
+      }
+      for (let i = 0; i + 1 < n; i++) {
+        if (!(away[i] === 0 || away[i] * away[i + 1] < 0)) continue;
+        const t = away[i] === away[i + 1] ? 0 : away[i] / (away[i] - away[i + 1]);
+        const [px, py] = [this.x(xs[i] + t * (xs[i + 1] - xs[i])), this.y(ys[i] + t * (ys[i + 1] - ys[i]))];
+        if (away[0] === 0 && away[n - 1] === 0) break;
+        shapes.push(svg("path", { d: `M${px} ${py - 6}l6 6l-6 6l-6 -6z`, fill: stable[i] ? "#1d1f23" : "#fff", stroke: stable[i] ? "#fff" : "#1d1f23", "stroke-width": 1.8 }));
+      }
+    });
+    return shapes;
   }
 
   // --- beside it ---
@@ -207,7 +263,7 @@ export class ModeSpace {
 
   showPaths(header, arrays) {
     const { state } = this.store;
-    this.from.textContent = `(a, b, w) = (${["a", "b", "w"].map((x) => short(state[`start_${x}`])).join(", ")}). Click or drag in the map to move it.`;
+    this.from.textContent = `(a, b, w) = (${["a", "b", "w"].map((x) => short(state[`start_${x}`])).join(", ")}). Drag it in the map.`;
     if (header.error) {
       this.curves = [];
       this.table.replaceChildren(html("tr", {}, html("td", {}, header.error)));
@@ -238,6 +294,8 @@ export class ModeSpace {
   }
 }
 
-const swatch = (color) => svg("svg", { width: 12, height: 12, viewBox: "0 0 12 12" }, svg("rect", { width: 12, height: 12, rx: 3, fill: color }));
+const swatch = (color) => svg("svg", { width: 18, height: 12, viewBox: "0 0 18 12" }, svg("rect", { width: 12, height: 12, rx: 3, fill: color }));
+const sample = (stroke, dash) => svg("svg", { width: 24, height: 10, viewBox: "0 0 24 10" },
+  svg("path", { d: "M1 5H20", stroke, "stroke-width": 1.8, "stroke-dasharray": dash, "stroke-linecap": "round" }));
 const lineSample = ({ color, dash, width }) => svg("svg", { width: 26, height: 10, viewBox: "0 0 26 10" },
   svg("path", { d: "M0 5H22", stroke: color, "stroke-width": width, "stroke-dasharray": dash }));
