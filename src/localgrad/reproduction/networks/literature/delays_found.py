@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from localgrad.figures.plotting import GREY, rule_style
 from localgrad.reproduction.experiment import Claim
 from localgrad.reproduction.networks.literature.delays import Border
-from localgrad.reproduction.networks.literature.topics import BPTT_KEY, DECAY, RFLO_KEY, TBPTT_KEY, Published
+from localgrad.reproduction.networks.literature.topics import BPTT_KEY, DECAY, EPROP_KEY, RFLO_KEY, TBPTT_KEY, Published
 
 SOURCE = "theory, section 15 (Proca et al. 2025)"
 _NEW = "theory, section 15"
@@ -53,7 +53,7 @@ def facts(data: xr.Dataset) -> dict[str, float]:
         "stays": float(last.max()),
         "short-before": max(a for a, _ in short_jumps), "short-jump": min(b for _, b in short_jumps),
         "last-input": float(np.abs(data.gain.sel(rule=tbptt) - 1).max()),
-        "interpolates": _interpolation(data.sel(rule=rflo)),
+        "eprop-rests": _optimality(data.sel(rule=EPROP_KEY)), "interpolates": _interpolation(data.sel(rule=rflo)),
         "no-threshold": float((smallest.weight / smallest.ratio / DECAY ** (data.delay - 1)).min()),
         "line-optimum": float(np.abs(line.line_weight - line.line_optimum).isel(strength=[0, 1, -2, -1]).max()),
         "line-first": float((line.line_weight / line.strength).isel(strength=0).max()),
@@ -72,6 +72,14 @@ def _interpolation(data: xr.Dataset) -> float:
     w, u, r, D = data.weight, data.gain, data.ratio, data.delay
     found = [np.abs(u / (1 - z * w) / (1 + r * z**D) - 1) for z in (DECAY, w)]
     return float(max(x.max() for x in found))
+
+
+def _optimality(data: xr.Dataset) -> float:
+    """The error's transfer function and its slope at the learned pole, the larger, relative to the target's."""
+    w, u, r, D = data.weight, data.gain, data.ratio, data.delay
+    level = u / (1 - w**2) / (1 + r * w**D) - 1
+    slope = (u * w / (1 - w**2) ** 2 - r * D * w ** (D - 1)) / (1 + r * w**D)
+    return float(np.maximum(np.abs(level), np.abs(slope)).max())
 
 
 def _published_ends(data: xr.Dataset) -> tuple[float, float, float]:
@@ -170,6 +178,12 @@ def claims(data: xr.Dataset) -> list[Claim]:
             f"{name}-one-lag-jump", _NEW,
             "but one 4 % above (largest w over √((D − 2)/D))",
             1, found["short-jump"],
+        ),
+        Claim.at_most(
+            f"{name}-eprop", _NEW,
+            "e-prop with fixed feedback carries credit by w in one unit and rests where BPTT does, where the error's "
+            "transfer function and its slope vanish (largest of both over the target's)",
+            0.01, found["eprop-rests"],
         ),
         Claim.at_most(
             f"{name}-interpolates", _NEW,

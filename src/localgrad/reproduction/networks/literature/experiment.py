@@ -17,7 +17,7 @@ from localgrad.reproduction.networks.literature import (
     outliers,
     outliers_found,
 )
-from localgrad.reproduction.networks.literature.topics import BPTT_KEY, FEW, RFLO_KEY, TBPTT_KEY, Published
+from localgrad.reproduction.networks.literature.topics import BPTT_KEY, RFLO_KEY, TBPTT_KEY, Published
 
 _TOPICS = (feedforward, delays_found, outliers_found, closed_loop_found)
 
@@ -93,8 +93,8 @@ def draw_feedforward(data: xr.Dataset) -> Figure:
 
 def _quick() -> Parameters:
     return Parameters(
-        inputs=delays.Parameters(delays=(2, 3), ratios=(0.3, 0.7, 3.2), strengths=(0.05, 0.1, 0.2, 0.25, 0.3, 0.6)),
-        poles=outliers.Parameters(hidden=FEW, seeds=1, num_times=60),
+        inputs=delays.Parameters(delays=(2, 3), ratios=(0.3, 3.2), strengths=(0.05, 0.1, 0.2, 0.25, 0.3, 0.6)),
+        poles=outliers.Parameters(seeds=1, num_times=60),
         loop=closed_loop.Parameters(num_times=60),
         modes=feedforward.Parameters(num_times=601),
     )
