@@ -199,6 +199,7 @@ def test_a_dry_run_writes_nothing(tmp_path, monkeypatch):
         (["rule-cub"], "rule-cub"),
         (["sweep.toml", "--out", "none/runs.zarr"], "folder that does not exist"),
         (["sweep.toml", "--out", "sweep.toml"], "no store of a sweep"),
+        (["sweep.toml", "--workers", "2", "--scheduler", "tcp://127.0.0.1:9"], "the scheduler has its own workers"),
         (["sweep.toml", "--workers", "-1"], "greater than or equal to 0"),
     ],
 )

@@ -59,7 +59,9 @@ def sweep(
         return
     store = out if out is not None else Path(f"{path.stem}.zarr")
     from localgrad.sweeps.reading import read_definition
+    from localgrad.sweeps.sweep import check_one_place
 
+    check_one_place(workers, scheduler)
     definition = read_definition(path)
     document = _estimated(definition, workers) if dry_run else _run(definition, store, workers, scheduler)
     document = {"file": str(path), "kind": definition.kind.name, "axes": _axes(definition)} | document

@@ -73,9 +73,16 @@ def sweep(
         raise ValueError(f"scheduler must be the address of a Dask scheduler, got {in_words(scheduler)}")
     check_path("out", out)
     check_flag("progress", progress)
+    check_one_place(workers, scheduler)
     found = find_definition(definition)
     run_sweep(found, Path(out), workers=workers, scheduler=scheduler, progress=progress)
     return open_dataset(Path(out))
+
+
+def check_one_place(workers: int | None, scheduler: str | None) -> None:
+    """`ValueError` where both a number of workers of this machine and a scheduler with its own are given."""
+    if workers is not None and scheduler is not None:
+        raise ValueError(f"the scheduler has its own workers, so workers = {workers} has no meaning; leave one out")
 
 
 def find_definition(definition: str | os.PathLike[str] | Mapping[str, Any]) -> Definition:
