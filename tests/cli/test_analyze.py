@@ -176,8 +176,11 @@ def test_cosines_do_not_depend_on_the_scalar_feedback():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--teacher", "1,1,0.8", "--rule", "rflo"], ["rule 'rflo' needs decay, feedback"]),
-        (["--teacher", "1,1,0.8", "--rule", "rflo", "--feedback", 1], ["rule 'rflo' needs decay"]),
+        (
+            ["--teacher", "1,1,0.8", "--rule", "rflo"],
+            ["rule 'rflo' needs decay, feedback; give --decay and --feedback"],
+        ),
+        (["--teacher", "1,1,0.8", "--rule", "rflo", "--feedback", 1], ["rule 'rflo' needs decay; give --decay"]),
         (["--teacher", "1,1,0.8", "--rule", "bptt", "--decay", 0.5], ["--decay 0.5", "not a parameter of bptt"]),
         (["--teacher", "1,1,0.8", "--rule", "bptt", "--lags", 2], ["--lags 2", "leave it out"]),
         (["--teacher", "1,1,0.8", "--rule", "tbptt", "--lags", 0], ["lags", "at least 1", "0"]),

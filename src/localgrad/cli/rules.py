@@ -108,6 +108,11 @@ def make_rules(
     if decay is not None and abs(decay) >= 1:
         raise ValueError(f"--decay {decay:g} lets traces grow without bound; give a number strictly between -1 and 1")
     check_lags(lags)
+    for name in names:
+        needed = [key for key, found in parameters_of(name).items() if found.default is found.empty]
+        if missing := sorted(key for key in needed if key in given and given[key] is None):
+            options = " and ".join(f"--{key}" for key in missing)
+            raise ValueError(f"rule {name!r} needs {', '.join(missing)}; give {options}")
     return [make_rule(name, **{key: given[key] for key in taken[name] if key in given}) for name in names]  # type: ignore[arg-type]
 
 

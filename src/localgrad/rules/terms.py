@@ -65,7 +65,8 @@ class Term(Summand, eqx.Module):
     - `is_elementwise = True`: a summand of `M` that is diagonal, given by `__call__` as the column of its entries
         (shape `"hidden 1"`, or `"1 1"` for a multiple of the identity);
     - `affine`: `(k₀, k₁)` where `on_mode(x) = k₀ + k₁ x`. It lets ensembles of modes and the theory of fixed points
-        take the rule; `None`, the default, says that there is no such form;
+        take the rule; `None`, the default, says that there is no such form. A rule refuses a term whose `on_mode` says
+        otherwise;
     - `keeps_alignment = True`: `__call__(U X Pᵀ) = U __call__(X) Pᵀ` for orthogonal `U, P` (for `M`, `U = P`);
     - `describe(self, matrix)`: how `Rule.describe` writes it, for `matrix` the letter `"A"` or `"J"`; by default the
         class's name.
@@ -74,6 +75,8 @@ class Term(Summand, eqx.Module):
 
     - `update(self, A, dA)`: the update `Δstate` for the readout `A` and its update `ΔA`. Learning takes
         `state ← state − η Δstate` beside `θ ← θ − η Δθ`.
+
+    Terms add up (`"symmetric" + Term()`) and have no other arithmetic: a factor is a field of the term.
 
     Arrays may have one leading axis `"seeds"` before those of a matrix (`Rule.of_seed`). Give fields that are no
     numbers, and whole numbers that choose or count, `equinox.field(static=True)`: tuples rather than arrays of them.
