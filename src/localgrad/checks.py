@@ -146,6 +146,21 @@ def check_positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a positive finite number; got {in_words(value)}")
 
 
+def check_range(name: str, value: Any, low: float, high: float, *, ends: str = "[]", remedy: str = "") -> None:
+    """`ValueError` where a number, or one of an array, lies outside an interval; what is traced passes.
+
+    `ends`: a bracket for each end, `"[]"` with both, `"(]"` without the lower one.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
+    given = np.asarray(value)
+    above = given > low if ends[0] == "(" else given >= low
+    below = given < high if ends[1] == ")" else given <= high
+    if not np.all(above & below):
+        worst = given[~(above & below)].ravel()[0]
+        raise ValueError(f"{name} must lie in {ends[0]}{low:g}, {high:g}{ends[1]}; got {worst:g}{remedy}")
+
+
 def is_real(value: Any) -> bool:
     """Whether `value` is one real number, and no truth value."""
     if isinstance(value, bool | np.ma.MaskedArray):

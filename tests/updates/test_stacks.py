@@ -229,6 +229,21 @@ class TestCells:
         with pytest.raises(ValueError, match="the local function or the emission of the cell Normalised mixes units"):
             lg.network_update(lg.BPTT(), network, X, Y)
 
+    def test_units_that_mix_where_no_derivative_sees_it_are_refused(self):
+        class OnlyTheLargest(lg.Cell):
+            def local(self, s, u):
+                return u * jax.lax.stop_gradient(u == u.max())
+
+            def emit(self, s):
+                return s
+
+        network = lg.Network(OnlyTheLargest(LOWER["W"], LOWER["B"], None), lg.Readout(A))
+        for call in (lambda: lg.network_update(lg.BPTT(), network, X, Y), lambda: lg.locality(lg.BPTT(), network)):
+            with pytest.raises(
+                ValueError, match="the local function or the emission of the cell OnlyTheLargest mixes units"
+            ):
+                call()
+
     def test_a_local_function_of_another_shape_is_refused(self):
         class Short(lg.Cell):
             def local(self, s, u):
@@ -265,6 +280,35 @@ class TestCells:
             (lambda: lg.cells.LeakyRate(LOWER["W"], np.ones(3), None), r"B of the cell has shape \(3,\)"),
             (lambda: lg.cells.LeakyRate(LOWER["W"], LOWER["B"], None, leak=[0.1, 0.2]), r"leak of the cell has shape"),
             (lambda: lg.cells.LeakyRate(LOWER["W"], LOWER["B"], None, activation="sin"), "activation must be 'tanh'"),
+            (
+                lambda: lg.cells.LeakyRate(LOWER["W"], LOWER["B"], None, leak=0.0),
+                r"leak of a LeakyRate must lie in \(0, 1\]; got 0",
+            ),
+            (lambda: lg.cells.LeakyPotential(LOWER["W"], LOWER["B"], None, leak=[0.5, 1.5, 1]), "got 1.5"),
+            (
+                lambda: lg.cells.LIF(LOWER["W"], LOWER["B"], None, decay=-0.1),
+                r"decay of a LIF must lie in \[0, 1\]; got -0.1",
+            ),
+            (
+                lambda: lg.cells.LIF(LOWER["W"], LOWER["B"], None, threshold=0),
+                r"threshold of a LIF must lie in \(0, inf\)",
+            ),
+            (
+                lambda: lg.cells.AdaptiveLIF(LOWER["W"], LOWER["B"], None, adaptation=2),
+                "adaptation of an AdaptiveLIF must",
+            ),
+            (
+                lambda: lg.cells.AdaptiveLIF(LOWER["W"], LOWER["B"], None, strength=-1),
+                "strength of an AdaptiveLIF must",
+            ),
+            (
+                lambda: lg.cells.LSTM(np.full((4, 3, 3), np.nan), np.ones((4, 3, 2)), None),
+                "the LSTM cell has an entry that is not finite",
+            ),
+            (
+                lambda: lg.cells.LIF(LOWER["W"], LOWER["B"], None, learns=("bias",)),
+                r"learns is \('bias',\); give a tuple of names of B, W",
+            ),
             (lambda: lg.cells.LeakyRate(LOWER["W"], LOWER["B"], None, learns=("V",)), r"learns is \('V',\); give a"),
             (lambda: lg.cells.LeakyRate(LOWER["W"], LOWER["B"], None, signs=[1, 0, 1]), r"\+1 or −1 for each unit"),
             (lambda: lg.cells.LeakyRate(LOWER["W"], LOWER["B"], None, mask=[1, 0, 1]), "mask of the cell has shape"),

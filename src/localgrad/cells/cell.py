@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from localgrad.checks import in_our_arithmetic, in_words
+from localgrad.checks import check_finite, in_our_arithmetic, in_words
 from localgrad.models.linear import as_float_array
 
 _MIXING = ("W", "B", "bias", "mask", "signs")
@@ -95,9 +95,11 @@ class Cell(eqx.Module):
         _check_weights(self)
         for name in unit_parameters(self):
             setattr(self, name, _one_a_unit(getattr(self, name), name, self.sizes[0], self.B.dtype))
-        known = {*_MIXING[:3], *unit_parameters(self)}
-        self.learns = type(self).learned if self.learns == () else self.learns
-        if not isinstance(self.learns, tuple) or not set(self.learns) <= known:
+        check_finite(f"{type(self).__name__} cell", jax.tree.leaves(self))
+        known = {name for name in (*_MIXING[:3], *unit_parameters(self)) if getattr(self, name) is not None}
+        given = self.learns != ()
+        self.learns = self.learns if given else type(self).learned
+        if given and (not isinstance(self.learns, tuple) or not set(self.learns) <= known):
             raise ValueError(f"learns is {in_words(self.learns)}; give a tuple of names of {', '.join(sorted(known))}")
 
     def local(self, s: Any, u: Any) -> Any:
@@ -174,7 +176,9 @@ def _check_local(structure: Any, shapes: tuple[tuple[int, ...], ...]) -> None:
         for group in _groups(hidden):
             _, change = jax.jvp(lambda s, u: moved(cell, s, u), (s, u), (s * group, u * group))
             _, emitted = jax.jvp(lambda s: emission(cell, s), (s,), (s * group,))
-            if np.any(np.asarray(change)[:, ~group]) or np.any(np.asarray(emitted)[:, ~group]):
+            other, heard_then = moved(cell, s + group, u + group), emission(cell, s + group)
+            by_value = (np.asarray(x - y) for x, y in ((other, moved(cell, s, u)), (heard_then, emission(cell, s))))
+            if any(np.any(np.asarray(x)[:, ~group]) for x in (change, emitted, *by_value)):
                 raise ValueError(
                     f"the local function or the emission of the cell {kind} mixes units; let units hear one another "
                     "through W only"

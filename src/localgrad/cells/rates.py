@@ -11,6 +11,7 @@ import equinox as eqx
 
 from localgrad.cells.activations import find_activation
 from localgrad.cells.cell import Cell
+from localgrad.checks import check_range
 
 
 class Linear(Cell):
@@ -34,10 +35,10 @@ class LeakyRate(Cell):
     r"""Units whose rate leaks: `s_t = (1 − α) s_{t−1} + α φ(W s_{t−1} + B x_t + bias)`, heard as they are.
 
     **Arguments:** `W`, `B`, `bias`, and by keyword `mask`, `signs`, `learns`: as of `lg.Cell`. `leak`: `α`, a step of
-    time over a unit's time constant, one number or one for each unit; it learns where `learns` names it. `activation`:
-    `φ`, `"tanh"`, `"relu"`, `"softplus"`, `"identity"`, or a callable in `jax.numpy`.
+    time over a unit's time constant, in (0, 1], one number or one for each unit; it learns where `learns` names it.
+    `activation`: `φ`, `"tanh"`, `"relu"`, `"softplus"`, `"identity"`, or a callable in `jax.numpy`.
 
-    **Raises:** `ValueError` for shapes that do not fit and an unknown activation.
+    **Raises:** `ValueError` for shapes that do not fit, a leak outside (0, 1] and an unknown activation.
 
     Source: Murray 2019; docs/theory.md, section 12.
 
@@ -50,6 +51,7 @@ class LeakyRate(Cell):
 
     def __check_init__(self) -> None:
         find_activation(self.activation)
+        _check_leak(self)
 
     def local(self, s: Any, u: Any) -> Any:
         """`(1 − α) s + α φ(u)`."""
@@ -75,6 +77,7 @@ class LeakyPotential(Cell):
 
     def __check_init__(self) -> None:
         find_activation(self.activation)
+        _check_leak(self)
 
     def local(self, s: Any, u: Any) -> Any:
         """`(1 − α) s + α u`."""
@@ -83,3 +86,8 @@ class LeakyPotential(Cell):
     def emit(self, s: Any) -> Any:
         """`φ(s)`."""
         return find_activation(self.activation)(s)
+
+
+def _check_leak(cell: LeakyRate | LeakyPotential) -> None:
+    remedy = "; a unit with leak 0 hears nothing"
+    check_range(f"leak of a {type(cell).__name__}", cell.leak, 0, 1, ends="(]", remedy=remedy)

@@ -10,6 +10,7 @@ Source: Bellec et al. 2020; docs/theory.md, section 12.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -18,17 +19,17 @@ import jax.numpy as jnp
 
 from localgrad.cells.activations import spike
 from localgrad.cells.cell import Cell
-from localgrad.checks import check_flag
+from localgrad.checks import check_flag, check_range
 
 
 class LIF(Cell):
     r"""Leaky integrate-and-fire units: `v_t = α v_{t−1} + u_t − θ z_{t−1}`, heard as spikes `z_t = Θ(v_t − θ)`.
 
     **Arguments:** `W`, `B`, `bias`, `mask`, `signs`, `learns`: as of `lg.Cell`. One number, or one for each unit:
-    `decay`: `α`, in (0, 1); `threshold`: `θ`, positive; `dampening`: of the surrogate derivative. `reset_learns`:
-    whether credit also passes the reset.
+    `decay`: `α`, in [0, 1]; `threshold`: `θ`, positive; `dampening`: of the surrogate derivative, at least 0.
+    `reset_learns`: whether credit also passes the reset.
 
-    **Raises:** as `lg.Cell`.
+    **Raises:** as `lg.Cell`, and for a number outside its interval.
 
     Source: Bellec et al. 2020; docs/theory.md, section 12.
     """
@@ -40,6 +41,7 @@ class LIF(Cell):
 
     def __check_init__(self) -> None:
         check_flag("reset_learns", self.reset_learns)
+        _check_unit(self)
 
     def local(self, s: Any, u: Any) -> Any:
         """`α v + u − θ z`."""
@@ -56,7 +58,7 @@ class AdaptiveLIF(Cell):
 
     `v` as of `LIF`, and `a_t = ρ a_{t−1} + z_{t−1}`. The state of a unit is `(v, a)`; credit passes through `a`.
 
-    **Arguments:** as of `LIF`, and `adaptation`: `ρ`, in (0, 1); `strength`: `β`. **Raises:** as `lg.Cell`.
+    **Arguments:** as of `LIF`, and `adaptation`: `ρ`, in [0, 1]; `strength`: `β`, at least 0. **Raises:** as `lg.Cell`.
 
     Source: Bellec et al. 2020; docs/theory.md, section 12.
     """
@@ -72,6 +74,9 @@ class AdaptiveLIF(Cell):
 
     def __check_init__(self) -> None:
         check_flag("reset_learns", self.reset_learns)
+        _check_unit(self)
+        check_range("adaptation of an AdaptiveLIF", self.adaptation, 0, 1)
+        check_range("strength of an AdaptiveLIF", self.strength, 0, math.inf, ends="[)")
 
     def local(self, s: Any, u: Any) -> Any:
         """`(v, a)` of the next step."""
@@ -82,3 +87,10 @@ class AdaptiveLIF(Cell):
     def emit(self, s: Any) -> Any:
         """`Θ(v − θ − β a)`."""
         return spike((s[0] - self.threshold - self.strength * s[1]) / self.threshold, self.dampening)
+
+
+def _check_unit(cell: LIF | AdaptiveLIF) -> None:
+    kind = type(cell).__name__
+    check_range(f"decay of a {kind}", cell.decay, 0, 1)
+    check_range(f"threshold of a {kind}", cell.threshold, 0, math.inf, ends="()")
+    check_range(f"dampening of a {kind}", cell.dampening, 0, math.inf, ends="[)")

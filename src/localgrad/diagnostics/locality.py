@@ -26,7 +26,7 @@ from localgrad.diagnostics.costs import WAYS, Shape, Stack, by_sensitivities, gr
 from localgrad.diagnostics.traces import traces_of
 from localgrad.models.arrays import in_precision
 from localgrad.rules.rule import Rule
-from localgrad.updates.through_time import carrying_of, check_rule, online_form
+from localgrad.updates.through_time import carrying_of, check_network, check_rule, online_form
 
 _LONG = 2**40  # steps: longer than any number of lags that is not all of them
 
@@ -144,6 +144,7 @@ def locality(rule: Rule, network: Network) -> Locality:
     """
     check_kind("rule", rule, Rule, "the order is rule, network")
     check_kind("network", network, Network, "make one by lg.Network(layers, lg.Readout(A))")
+    check_network(network)
     check_rule(rule, network)
     with jax.enable_x64(True):
         return _counted(*in_precision(np.float64, (rule, network)))
