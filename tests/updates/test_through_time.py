@@ -118,16 +118,36 @@ class TestRules:
     @pytest.mark.parametrize(("propagator", "parts"), [("internal", {"internal": 1.0}), ("full", {"full": 1.0})])
     @pytest.mark.parametrize("delay", [2, T + 1])
     def test_late_errors_meet_the_traces_of_their_arrival(self, propagator, parts, delay):
-        """Both ways online, and backwards; what would arrive after the last step is lost."""
+        """Both ways online, and backwards; the sequence runs on in silence until the last error has arrived."""
         at = case("LeakyRate")
+        silent = [np.concatenate([x, np.zeros((BATCH, delay, x.shape[2]))], axis=1) for x in (X, Y)]
+        record = plain_cells.recording("LeakyRate", at.p, at.A, at.c, *silent)
+        record = (*record[:-1], record[-1] * (np.arange(T + delay) < T)[:, None])
+        expected = plain_cells.update("LeakyRate", at.A, record, at.A, delay=delay, **parts)
         rule = lg.Rule("symmetric", propagator, delay=delay)
-        expected = at.expected(at.A, delay=delay, **parts)
         for method in ("recorded", "online"):
-            found, _ = lg.network_update(rule, at.network, X, Y, method=method)
-            if delay < T:
-                assert_updates(found, expected)
-            else:
-                assert not np.any(found.layers[0].W)
+            found, info = lg.network_update(rule, at.network, X, Y, method=method)
+            assert_updates(found, {name: x * (T + delay) / T for name, x in expected.items()})
+        np.testing.assert_allclose(info.loss, lg.network_update(lg.BPTT(), at.network, X, Y)[1].loss, rtol=1e-12)
+
+    @pytest.mark.parametrize("loss", ["final", "sequence"])
+    def test_late_errors_are_those_of_linear_networks_in_the_mean(self, loss):
+        """An update is quadratic in the input, so that its mean over white noise is its sum over single pulses."""
+        rng, delay = np.random.default_rng(4), 3
+        shapes = (OUTPUT, N), (N, N), (N, INPUT)
+        student, teacher = (lg.LinearRNN(*(0.4 * rng.normal(size=s) for s in shapes)) for _ in range(2))
+        rule = lg.Rule(case("Linear").R, 0.5, delay=delay)
+        expected = lg.expected_update(rule, student, teacher, horizon=T, loss=loss)
+        pulses = np.eye(T * INPUT).reshape(-1, T, INPUT)
+        h, targets = np.zeros((len(pulses), N)), []
+        for t in range(T):
+            h = h @ np.asarray(teacher.W).T + pulses[:, t] @ np.asarray(teacher.B).T
+            targets.append(h @ np.asarray(teacher.A).T)
+        network = lg.Network(lg.cells.Linear(student.W, student.B, None), lg.Readout(student.A))
+        mask = np.ones((len(pulses), T)) if loss == "sequence" else np.eye(T)[[-1] * len(pulses)]
+        found, _ = lg.network_update(rule, network, pulses, np.stack(targets, 1), mask=mask)
+        for own, other in zip((found.readout.A, found.layers[0].W, found.layers[0].B), expected.matrices, strict=True):
+            np.testing.assert_allclose(len(pulses) * own, other, atol=1e-12)
 
     def test_terms_of_ones_own_act_on_the_jacobian(self):
         at = case("LeakyRate")

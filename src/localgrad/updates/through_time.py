@@ -11,8 +11,10 @@ carries over by itself, and what goes through the weights. In BPTT `M = J`, and 
 
 Both give the same numbers to rounding. A rule is asked for its structure, never for its name.
 
-Limits: a late error (`delay`) that would arrive after the last step is lost. A term of one's own in `M` takes layers
-whose units have one number each.
+A late error (`delay`) also arrives after the end of its sequence: the network runs on in silence, without input, for as
+many steps as errors are late. In the mean over white noise that is what linear networks do (`late.py`).
+
+Limits: a term of one's own in `M` takes layers whose units have one number each.
 
 Source: docs/theory.md, section 12.
 """
@@ -118,7 +120,7 @@ def network_update(
 
 @eqx.filter_jit
 def _computed(network: Network, carrying: Carrying, data: Sequences, loss: str, how: str) -> tuple[Network, Any]:
-    return _WAYS[how](network, carrying, data, loss)
+    return _WAYS[how](network, carrying, _running_on(data, carrying.delay), loss)
 
 
 _WAYS = {"recorded": recorded_update, "traces": trace_update, "sensitivities": sensitivity_update}
@@ -126,14 +128,21 @@ _WAYS = {"recorded": recorded_update, "traces": trace_update, "sensitivities": s
 
 def update_in(way: str, rule: Rule, network: Network, data: Sequences, loss: str) -> tuple[Network, Any]:
     """The update and the loss in a way of `way_of`, within a program of the caller's; nothing is checked."""
-    return _WAYS[way](network, carrying_of(rule, len(data.inputs)), data, loss)
+    return _WAYS[way](network, carrying_of(rule, len(data.inputs)), _running_on(data, rule.delay), loss)
+
+
+def _running_on(data: Sequences, steps: int) -> Sequences:
+    """The sequences with some steps of silence after their end, which count for nothing."""
+    if not steps:
+        return data
+    return jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros((steps, *x.shape[1:]), x.dtype)]), data)
 
 
 def way_of(rule: Rule, network: Network, data: Sequences, method: str) -> str:
     """How an update is computed; `ValueError` where a rule has no such form, or there is not the memory."""
     online = method == "online"
     way = online_form(rule, carrying_of(rule, len(data.inputs)), network) if online else "recorded"
-    _check_memory(network, data, way)
+    _check_memory(network, data, way, rule.delay)
     return way
 
 
@@ -144,7 +153,7 @@ def check_network(network: Network) -> None:
         check_local(cell_of(layer))
 
 
-def _check_memory(network: Network, data: Sequences, how: str) -> None:
+def _check_memory(network: Network, data: Sequences, how: str, delay: int) -> None:
     """`ValueError` where what is kept of a way takes more memory than there is."""
     steps, batch, _ = data.inputs.shape
     cells = [cell_of(layer) for layer in network.layers]
@@ -152,7 +161,9 @@ def _check_memory(network: Network, data: Sequences, how: str) -> None:
     size = data.inputs.dtype.itemsize
     if how == "recorded":
         kept = (
-            steps * batch * sum(cell.states * (cell.states + len(cell.weights().B)) * cell.sizes[0] for cell in cells)
+            (steps + delay)
+            * batch
+            * sum(cell.states * (cell.states + len(cell.weights().B)) * cell.sizes[0] for cell in cells)
         )
         check_memory("the derivatives of all steps", kept * size, "give shorter sequences or a smaller batch")
         return
@@ -165,7 +176,7 @@ def _check_memory(network: Network, data: Sequences, how: str) -> None:
 
 def carrying_of(rule: Rule, steps: int) -> Carrying:
     """What of a rule shapes its update on sequences of so many steps."""
-    lags = None if rule.lags is None or rule.lags >= steps else rule.lags
+    lags = None if rule.lags is None or rule.lags >= steps + rule.delay else rule.lags
     propagator = Propagator() if lags == 1 else rule.propagator
     return Carrying(rule.feedback, propagator, lags, rule.delay)
 

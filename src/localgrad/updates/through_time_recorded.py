@@ -57,11 +57,8 @@ def recorded_update(network: Network, carrying: Carrying, data: Sequences, loss:
 
 
 def arriving(errors: Array, delay: int) -> Array:
-    """Errors when they arrive: late by `delay` steps; those that arrive after the end are lost."""
-    if delay == 0:
-        return errors
-    lost = min(delay, len(errors))
-    return jnp.concatenate([jnp.zeros_like(errors[:lost]), errors[: len(errors) - lost]])
+    """Errors when they arrive: late by `delay` steps; the last `delay` of them are 0, and lost."""
+    return jnp.roll(errors, delay, axis=0)
 
 
 def _record(network: Network, inputs: Array) -> tuple[tuple[Step, ...], Array]:
