@@ -64,6 +64,7 @@ def calls(folder):
         "LowRank": ((1,), {}),
         "Quantized": ((0.25, 1.0), {}),
         "Coarse": ((MATRIX, lg.Quantized(0.25)), {}),
+        "CoarseTraces": ((RFLO_ON_CELLS, 0.1), {"stochastic": True, "mismatch": 0.1}),
         # models
         "LinearRNN": (([[1.0]], [[0.5]], [[1.0]]), {}),
         "LeakyRNN": (([[1.0]], [[0.5]], [[1.0]], 0.5), {}),
@@ -126,7 +127,7 @@ def calls(folder):
         "expected_loss": ((NETWORK, TEACHER), {"horizon": 3, "loss": "final"}),
         "network_update": (
             (RFLO_ON_CELLS, lg.Network(CELL, lg.Readout([[1.0, 0.5]])), [[[1.0], [0.5]]], [[[0.5], [0.2]]]),
-            {"loss": "mse", "mask": [[1.0, 1.0]], "method": "recorded"},
+            {"loss": "mse", "mask": [[1.0, 1.0]], "method": "recorded", "key": None},
         ),
         "learn": (
             (lg.BPTT(), NETWORK, TEACHER),
@@ -141,6 +142,7 @@ def calls(folder):
              "save_every": 1, "progress": False} | dict.fromkeys(OF_CELLS) | {"record": ()} | sampled,
         ),
         "Trainer": ((lg.BPTT(), TEACHER), sampled),
+        "rounded_weights": ((0.25,), {"key": KEY}),
         "save": ((curve, folder / "again.npz"), {}),
         "load_run": ((run,), {"rule": None, "network": None, "task": None}),
         "sweep": (

@@ -12,4 +12,4 @@ def test_programs_run_and_print_what_they_say():
     printed = []
     exec(PROGRAM, {"print": lambda *values: printed.append(" ".join(map(str, values)))})
     assert printed == promised
-    assert len(promised) == 5
+    assert len(promised) == 6

@@ -21,6 +21,7 @@ from .learning.methods import Flow as Flow
 from .learning.methods import Steps as Steps
 from .learning.networks.result import NetworkRun as NetworkRun
 from .learning.result import TrainingRun as TrainingRun
+from .learning.rounding import rounded_weights as rounded_weights
 from .learning.runs import load_run as load_run
 from .learning.runs import save as save
 from .learning.train import train as train
@@ -64,6 +65,7 @@ from .modes.trajectory import learn_mode as learn_mode
 from .outcomes import Outcome as Outcome
 from .rules.coarse import Coarse as Coarse
 from .rules.coarse import Quantized as Quantized
+from .rules.coarse_traces import CoarseTraces as CoarseTraces
 from .rules.parts import Feedback as Feedback
 from .rules.parts import Propagator as Propagator
 from .rules.presets import BPTT as BPTT

@@ -88,6 +88,8 @@ def in_words(value: Any) -> str:
 
 def check_kind(name: str, value: Any, kind: type, remedy: str = "the order is rule, student, teacher") -> None:
     """`ValueError` unless `value` is one of a class, and if it is a model, one with units."""
+    if not isinstance(value, kind) and hasattr(value, "why_not"):
+        raise ValueError(value.why_not(kind.__name__))
     if not isinstance(value, kind):
         raise ValueError(f"the {name} is a {type(value).__name__}, not a {kind.__name__}; {remedy}")
     if 0 in getattr(value, "sizes", ()):

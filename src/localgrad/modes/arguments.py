@@ -19,6 +19,8 @@ from localgrad.rules.rule import Rule
 
 def as_rule(rule: Any) -> Rule:
     """The rule with its numbers as floating-point ones; `ValueError` for what is no rule, or learns."""
+    if hasattr(rule, "why_not"):
+        raise ValueError(rule.why_not("Rule"))
     if not isinstance(rule, Rule):
         raise ValueError(f"the rule is {in_words(rule)}, not a localgrad.Rule; the order is rule, student, teacher")
     if rule.learns:

@@ -42,9 +42,11 @@ from localgrad.checks import (
 )
 from localgrad.models.arrays import in_precision, precision_of
 from localgrad.models.linear import as_float_array
+from localgrad.rules.coarse_traces import CoarseTraces
 from localgrad.rules.compiled import with_arrays
 from localgrad.rules.parts import Feedback, Propagator
 from localgrad.rules.rule import Rule
+from localgrad.updates.coarsely import check_random, coarsened
 from localgrad.updates.through_time_online import sensitivity_update, trace_update
 from localgrad.updates.through_time_recorded import recorded_update
 from localgrad.updates.through_time_steps import Carrying, Sequences
@@ -62,7 +64,7 @@ class UpdateInfo(NamedTuple):
 
 @in_our_arithmetic
 def network_update(
-    rule: Rule,
+    rule: Rule | CoarseTraces,
     network: Network,
     inputs: Any,
     targets: Any,
@@ -70,6 +72,7 @@ def network_update(
     loss: str = "mse",
     mask: Any = None,
     method: str = "auto",
+    key: Any = None,
 ) -> tuple[Network, UpdateInfo]:
     r"""The update of a network of cells on a batch of sequences, under any rule.
 
@@ -85,7 +88,8 @@ def network_update(
         numbers from 0, the classes, shape `"batch time"`.
     - `loss`: `"mse"`, `½ ‖y − y*‖²` a step, or `"cross_entropy"`. `mask`: weights of the steps, shape `"batch time"`,
         at least 0 and not all 0 in any sequence; `None` counts all steps alike.
-    - `method`: `"recorded"`, `"online"`, or `"auto"`, which is `"recorded"`.
+    - `method`: `"recorded"`, `"online"`, or `"auto"`, which is `"recorded"` wherever traces are not rounded.
+    - `key`: random numbers of `lg.CoarseTraces` that round at random, for which it must be given.
 
     **Returns:** `(update, info)`: an `lg.Network` to be subtracted times a learning rate, and the `loss` and `method`.
 
@@ -101,6 +105,7 @@ def network_update(
     >>> update.layers[0].W.shape
     (1, 1)
     """
+    coarse, rule = (rule, rule.rule) if isinstance(rule, CoarseTraces) else (None, rule)
     check_kind("rule", rule, Rule, "the order is rule, network, inputs, targets")
     check_kind("network", network, Network, "make one by lg.Network(layers, lg.Readout(A))")
     check_choice("loss", loss, _LOSSES)
@@ -111,10 +116,12 @@ def network_update(
     dtype = precision_of(network)
     data = in_precision(dtype, sequences_of(network, inputs, targets, loss, mask))
     carrying = carrying_of(rule, len(data.inputs))
-    chosen = "recorded" if method == "auto" else method
+    chosen = ("online" if coarse and coarse.step else "recorded") if method == "auto" else method
     how = way_of(rule, network, data, chosen)
-    given = in_precision(dtype, network), in_precision(dtype, with_arrays(carrying)), data
-    update, value = _computed(*given, loss, how)
+    carrying = coarsened(carrying, coarse, network, how)
+    check_random(coarse, key)
+    exactly = in_precision(dtype, with_arrays(carrying))._replace(key=key)
+    update, value = _computed(in_precision(dtype, network), exactly, data, loss, how)
     return update, UpdateInfo(value, chosen)
 
 

@@ -22,13 +22,14 @@ from jaxtyping import Array
 from localgrad.cells.block import Layer, cell_of
 from localgrad.cells.cell import Cell, Weights, own_learned
 from localgrad.cells.stack import Network
+from localgrad.rules.coarse_traces import rounded
 from localgrad.updates.through_time_steps import (
     Carrying,
     Local,
     Sequences,
     Step,
     at_rest,
-    block,
+    carried_over,
     credit_below,
     derivatives,
     drive_credit,
@@ -59,6 +60,7 @@ class _Learner(NamedTuple):
     readout: Array
     bias: Array
     loss: Array
+    key: Any = None  # of roundings at random
 
 
 # --- by eligibility traces -------------------------------------------------------------------------------------------
@@ -75,18 +77,28 @@ def trace_update(network: Network, carrying: Carrying, data: Sequences, loss: st
         error, late = _arrived(learner.late, error)
         cells = [cell_of(layer) for layer in network.layers]
         at = [derivatives(cell, s) for cell, s in zip(cells, steps, strict=True)]
-        traces = [_traced(*given, carrying) for given in zip(cells, learner.traces, steps, at, strict=True)]
+        key, keys = _drawn(learner.key, len(cells))
+        traced = zip(cells, learner.traces, steps, at, keys, strict=True)
+        traces = [_traced(cell, old, s, d, carrying, k) for cell, old, s, d, k in traced]
         credits = _credits(network, error, error @ F, steps, at)
         sums = [_credited(*given) for given in zip(learner.sums, credits, traces, strict=True)]
         states = tuple(s.after for s in steps)
         readout = learner.readout + error.mT @ steps[-1].output
         bias, total = learner.bias + error.sum(0), learner.loss + value
-        return _Learner(states, traces, late, sums, readout, bias, total), None
+        return _Learner(states, traces, late, sums, readout, bias, total, key), None
 
-    first = _untaught(network, data, carrying.delay)
+    first = _untaught(network, data, carrying.delay)._replace(key=carrying.key)
     learner, _ = jax.lax.scan(step, first, (data.inputs, data.targets, data.weights))
     layers = [_as_update(layer, *sums) for layer, sums in zip(network.layers, learner.sums, strict=True)]
     return network_of_updates(network, layers, learner.readout, learner.bias), learner.loss
+
+
+def _drawn(key: Any, count: int) -> tuple[Any, Any]:
+    """The key of the next step, and one for each layer; `None` of `None`."""
+    if key is None:
+        return None, [None] * count
+    found = jax.random.split(key, count + 1)
+    return found[0], found[1:]
 
 
 def _arrived(late: Array, error: Array) -> tuple[Array, Array]:
@@ -101,9 +113,17 @@ def _presynaptic(cell: Cell, step: Step) -> Array:
     return jnp.concatenate(parts, axis=1)
 
 
-def _traced(cell: Cell, traces: _Traces, step: Step, at: Local, carrying: Carrying) -> _Traces:
+def _traced(cell: Cell, traces: _Traces, step: Step, at: Local, carrying: Carrying, key: Any = None) -> _Traces:
     """The traces a step later."""
-    blocks = block(carrying.propagator, cell.weights(), at)
+    found = _exactly_traced(cell, traces, step, at, carrying)
+    if carrying.step is None:
+        return found
+    keys = (None, None) if key is None else jax.random.split(key)
+    return _Traces(*(rounded(x, carrying.step, k) for x, k in zip(found, keys, strict=True)))
+
+
+def _exactly_traced(cell: Cell, traces: _Traces, step: Step, at: Local, carrying: Carrying) -> _Traces:
+    blocks = carried_over(carrying, cell.weights(), at)
     weights = at.drive[..., None] * _presynaptic(cell, step)[:, None, None, None, :]
     if blocks is None:
         return _Traces(weights, at.own)

@@ -25,7 +25,7 @@ from localgrad.updates.through_time_steps import (
     Sequences,
     Step,
     at_rest,
-    block,
+    carried_over,
     credit_below,
     derivatives,
     drive_credit,
@@ -88,7 +88,7 @@ def _layer(layer: Layer, carrying: Carrying, step: Step, credit: Array) -> tuple
 
 def _carried_back(carrying: Carrying, weights: Weights, now: Array, at: Local) -> Array:
     """`λ`: all lags by one sweep back; a few, from one lag to the next at all steps together."""
-    blocks = block(carrying.propagator, weights, at)
+    blocks = carried_over(carrying, weights, at)
 
     def carried(later: Array, blocks: Array | None, at: Local) -> Array:
         kept = None if blocks is None else (later[..., :, None, :] * blocks).sum(-3)

@@ -37,12 +37,18 @@ class Sequences(NamedTuple):
 
 
 class Carrying(NamedTuple):
-    """What of a rule shapes an update; `lags` is `None` where all there are count."""
+    """What of a rule shapes an update; `lags` is `None` where all there are count.
+
+    `mismatch`: of what units carry over; `step`: that traces are rounded to, with a `key` at random; or `None`.
+    """
 
     feedback: Feedback
     propagator: Propagator
     lags: int | None
     delay: int
+    mismatch: Any = None
+    step: Any = None
+    key: Any = None
 
 
 class Local(NamedTuple):
@@ -121,6 +127,12 @@ def block(propagator: Propagator, weights: Weights, at: Local) -> Array | None:
     columns = [term for term in propagator.terms if term.is_elementwise]
     parts += [_by_jacobian(lambda J, term=term: term(J).reshape(1, 1, -1), weights, at) for term in columns]
     return sum(parts[1:], start=jnp.broadcast_to(parts[0], at.state.shape)) if parts else None
+
+
+def carried_over(carrying: Carrying, weights: Weights, at: Local) -> Array | None:
+    """`block` of a rule, with its mismatch."""
+    found = block(carrying.propagator, weights, at)
+    return found if found is None or carrying.mismatch is None else (1 + carrying.mismatch) * found
 
 
 def mixing(propagator: Propagator, weights: Weights, later: Array, at: Local) -> Array | None:
