@@ -305,10 +305,6 @@ class TestCells:
                 lambda: lg.cells.LSTM(np.full((4, 3, 3), np.nan), np.ones((4, 3, 2)), None),
                 "the LSTM cell has an entry that is not finite",
             ),
-            (
-                lambda: lg.cells.LIF(LOWER["W"], LOWER["B"], None, learns=("bias",)),
-                r"learns is \('bias',\); give a tuple of names of B, W",
-            ),
             (lambda: lg.cells.LeakyRate(LOWER["W"], LOWER["B"], None, learns=("V",)), r"learns is \('V',\); give a"),
             (lambda: lg.cells.LeakyRate(LOWER["W"], LOWER["B"], None, signs=[1, 0, 1]), r"\+1 or −1 for each unit"),
             (lambda: lg.cells.LeakyRate(LOWER["W"], LOWER["B"], None, mask=[1, 0, 1]), "mask of the cell has shape"),

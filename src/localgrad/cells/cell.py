@@ -96,10 +96,9 @@ class Cell(eqx.Module):
         for name in unit_parameters(self):
             setattr(self, name, _one_a_unit(getattr(self, name), name, self.sizes[0], self.B.dtype))
         check_finite(f"{type(self).__name__} cell", jax.tree.leaves(self))
-        known = {name for name in (*_MIXING[:3], *unit_parameters(self)) if getattr(self, name) is not None}
-        given = self.learns != ()
-        self.learns = self.learns if given else type(self).learned
-        if given and (not isinstance(self.learns, tuple) or not set(self.learns) <= known):
+        known = {*_MIXING[:3], *unit_parameters(self)}
+        self.learns = type(self).learned if self.learns == () else self.learns
+        if not isinstance(self.learns, tuple) or not set(self.learns) <= known:
             raise ValueError(f"learns is {in_words(self.learns)}; give a tuple of names of {', '.join(sorted(known))}")
 
     def local(self, s: Any, u: Any) -> Any:
