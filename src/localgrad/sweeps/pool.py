@@ -48,11 +48,16 @@ def local_pool(workers: int) -> Iterator[Compute]:
     # Its server of numbers takes whatever port is free: two sweeps at once must not want the same one.
     settings |= {"scheduler_kwargs": {"dashboard": False, "dashboard_address": "127.0.0.1:0"}}
     settings |= {"env": _ENVIRONMENT | {FLAGS: flags_of_workers()}, "preload": ["localgrad.sweeps.worker"]}
+    cluster = None
     try:
         with _ctrl_c_waits():
             cluster = LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", **settings)
     except RuntimeError as error:
         raise ChildProcessError(f"the workers did not start ({error}); {_GUARD}") from None
+    except KeyboardInterrupt:  # while it started
+        if cluster is not None:
+            cluster.close()
+        raise
     with cluster, Client(cluster) as client:
         yield _Dask(client).compute
 
