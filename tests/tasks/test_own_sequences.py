@@ -258,17 +258,20 @@ def test_an_environment_with_steps_gives_what_was_right_then():
 def test_an_environment_with_trials_gives_them_whole():
     class Trials:
         def __init__(self):
-            self.unwrapped, self.resets = self, []
+            self.unwrapped, self.resets, self.seeds = self, [], []
 
         def reset(self, seed=None):
             self.resets.append(seed)
+
+        def seed(self, seed):
+            self.seeds.append(seed)
 
         def new_trial(self):
             self.ob, self.gt = np.ones((4, 2)), np.linspace(0, 1, 4)
 
     environment = Trials()
     task = lg.tasks.from_environment(environment, num_trials=2, seed=7)
-    assert environment.resets == [7]
+    assert (environment.resets, environment.seeds) == ([7], [7])
     assert (task.loss, task.num_outputs) == ("mse", 1)
     assert np.array_equal(task.targets[1, :, 0], np.linspace(0, 1, 4))
 

@@ -42,7 +42,7 @@ def simulated(task, weights, given=None):
     return costs.mean(), said
 
 
-@pytest.fixture(scope="module", params=LOOPS)
+@pytest.fixture(scope="module", params=["mass", pytest.param("arm", marks=pytest.mark.slow)])
 def body(request):
     return request.param
 

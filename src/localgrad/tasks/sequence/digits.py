@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 
+import jax.numpy as jnp
 import numpy as np
 
 from localgrad.checks import check_choice
@@ -38,6 +39,6 @@ def digits(by: str = "pixel", part: str = "training") -> ArrayTask:
 
     found = load_digits()
     chosen = slice(None, _TRAINING) if part == "training" else slice(_TRAINING, None)
-    images = np.asarray(found.images, float)[chosen] / 16
+    images = np.asarray(found.images, jnp.result_type(float))[chosen] / 16
     inputs = images.reshape(len(images), -1, 1) if by == "pixel" else images
-    return from_arrays(inputs, np.asarray(found.target, float)[chosen], loss="cross_entropy", num_classes=10)
+    return from_arrays(inputs, np.asarray(found.target, images.dtype)[chosen], loss="cross_entropy", num_classes=10)

@@ -39,7 +39,7 @@ def from_environment(environment: Any, *, num_trials: int, seed: int = 0, max_st
     - `environment`: one of neurogym (`new_trial`, `ob`, `gt`), or one with `reset`, `step` and `action_space` as in
         Gymnasium, whose `info` holds `"gt"`, what was right in view of the observation before the step.
     - `num_trials`: how many trials to draw; batches draw from them with replacement.
-    - `seed`: for the environment's `reset`, and its actions.
+    - `seed`: for the environment's `reset` and, where it has one, `seed`, and for its actions.
     - `max_steps`: a trial of an environment with steps is cut there.
 
     **Returns:** an `ArrayTask`.
@@ -79,6 +79,7 @@ def from_environment(environment: Any, *, num_trials: int, seed: int = 0, max_st
 def _whole_trials(environment: Any, num_trials: int, seed: int) -> list[_Trial]:
     if callable(getattr(environment, "reset", None)):
         environment.reset(seed=seed)
+    _seed(environment, seed)
     trials = []
     for i in range(num_trials):
         environment.new_trial()
@@ -98,6 +99,7 @@ def _stepped_trials(environment: Any, num_trials: int, seed: int, max_steps: int
         raise ValueError("the environment has no action_space to draw actions from; give it one with sample()")
     if callable(getattr(actions, "seed", None)):
         actions.seed(seed)
+    _seed(getattr(environment, "unwrapped", environment), seed)
     trials = []
     for i in range(num_trials):
         seen, right = [], []
@@ -112,6 +114,12 @@ def _stepped_trials(environment: Any, num_trials: int, seed: int, max_steps: int
                 break
         trials.append(_Trial(np.array(seen), np.array(right)))
     return trials
+
+
+def _seed(environment: Any, seed: int) -> None:
+    """What neurogym asks for, whose `reset` leaves its random numbers as they are."""
+    if callable(getattr(environment, "seed", None)):
+        environment.seed(seed)
 
 
 def _observed(reset: Any) -> Any:
