@@ -1,3 +1,4 @@
+# make explore     set up, then open the explorer in the browser
 # make reproduce   set up, then run every experiment and write the report
 # make test        set up, then lint, types, import contracts and tests
 # Both need only Python 3.11 or newer with pip, and make. A second run installs nothing.
@@ -13,8 +14,11 @@ COMPILE := $(BIN)/python -m localgrad.modes.ensemble
 BROWSER := command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
   && apt-get -q update > /dev/null && apt-get -q install -y --no-install-recommends chromium > /dev/null; }
 
-.PHONY: reproduce quick test fast lint bench docs lock clean
+.PHONY: explore reproduce quick test fast lint bench docs lock clean
 .DELETE_ON_ERROR:
+
+explore: $(VENV)/.reproduce
+	$(BIN)/localgrad explore
 
 reproduce: $(VENV)/.reproduce
 	$(BIN)/localgrad reproduce --out $(OUT)

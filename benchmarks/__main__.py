@@ -11,6 +11,7 @@ NAMES = (
     "training-cells",
     "ensemble",
     "agreement",
+    "explorer",
     "startup",
     "state-space",
     "sweeps",

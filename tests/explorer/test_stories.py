@@ -8,6 +8,7 @@ from localgrad.explorer.stories import STORIES, describe_stories
 from localgrad.explorer.views.mode_space import basin
 from localgrad.explorer.views.network import network
 from localgrad.explorer.views.paths import paths
+from localgrad.explorer.views.rates import rates
 
 STATES = {story["name"]: story["state"] for story in describe_stories()}
 
@@ -76,6 +77,32 @@ def test_poles():
     direct, bounded = shares(state_of("poles")), shares(state_of("poles", poles="tanh"))
     assert direct["diverged"] == pytest.approx(0.5, abs=0.01)
     assert bounded["converged, s < 0"] == 1
+
+
+def rates_of(name, **changes):
+    """Of each rule what the view says of it, with its curve; and the values of s."""
+    header, arrays = next(rates(state_of(name, **changes), True))
+    curves = {found["key"]: arrays[f"rate{found['place']}"] for found in header["found"]}
+    return {found["key"]: found for found in header["found"]}, curves, arrays["s"]
+
+
+def test_rates():
+    found, curves, s = rates_of("rates")
+    assert s[np.argmin(curves["bptt"])] == pytest.approx(1, abs=0.02)
+    at_one = {key: float(np.interp(1, s, curve)) for key, curve in curves.items()}
+    assert (at_one["bptt"], at_one["rflo"]) == (pytest.approx(3.2, abs=0.05), pytest.approx(2.4, abs=0.05))
+    assert found["bptt"]["crossings"] == [pytest.approx(0.25, abs=0.005)]
+    assert np.all((curves["rflo"] > curves["bptt"]) == (s < found["bptt"]["crossings"][0]))
+    half, slower, _ = rates_of("rates", feedback=0.5)
+    assert half["bptt"]["crossings"] == [pytest.approx(0.16, abs=0.005)]
+    assert np.all(slower["rflo"] < curves["rflo"])
+
+
+def test_delay():
+    late, later, positive = (rates_of("delay", **changes)[0] for changes in ({}, {"delay": 2}, {"teacher_w": 0.8}))
+    assert [late[key]["stable"] for key in ("bptt", "tbptt-1", "rflo")] == [0, 0, 0]
+    assert [later[key]["stable"] for key in ("bptt", "rflo")] == [1, 1]
+    assert [positive[key]["stable"] for key in ("bptt", "rflo")] == [1, 1]
 
 
 @pytest.mark.slow

@@ -142,8 +142,8 @@ def explore(
     In a notebook, the value of a cell shows it there; give `browser=False`.
 
     **Arguments:** `rule`: where the sliders stand at first, a rule between symmetric and fixed feedback, and between
-    the Jacobian and a decay, of scalars, at most 7 lags; `teacher`: a `Mode` of scalars; both dimensionless. `port`: of
-    this machine, by default 7171 or any free one. `browser`: whether to open it there.
+    the Jacobian and a decay, of scalars, at most 7 lags and a delay of 5; `teacher`: a `Mode` of scalars; both
+    dimensionless. `port`: of this machine, by default 7171 or any free one. `browser`: whether to open it there.
 
     **Returns:** an `Explorer`, with its `url`; `close()` ends it, and so does the end of the program.
 
@@ -177,6 +177,7 @@ def _places(rule: Rule) -> dict[str, Any]:
     rule = as_single_rule(rule)
     phi0, phi1, mu0, mu1 = (as_scalar(x, "the rule's number") for x in rule.require_affine("the explorer"))
     places: dict[str, Any] = {"feedback_share": 1 - phi1, "propagator_share": 1 - mu1, "lags": rule.lags or 0}
+    places["delay"] = rule.delay
     for name, what, value in (("feedback", "feedback", phi0), ("decay", "propagator", mu0)):
         share = places[f"{what}_share"]
         if share == 0 and value != 0:
@@ -185,6 +186,4 @@ def _places(rule: Rule) -> dict[str, Any]:
             )
         if share != 0:
             places[name] = value / share
-    if rule.delay:
-        raise ValueError(f"the rule's errors come {rule.delay} steps late, which maps do not show; give one on time")
     return places

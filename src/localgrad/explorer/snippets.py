@@ -18,6 +18,10 @@ def _rule(state: State, fixed: str | None = None) -> str:
     return f"lg.Rule({feedback}, {propagator}, {state.lags or None})"
 
 
+def _late(state: State) -> str:
+    return f".with_delay({state.delay})" if state.delay else ""
+
+
 def _teacher(state: State) -> str:
     return f"lg.Mode({state.teacher_a!r}, {state.teacher_b!r}, {state.teacher_w!r})"
 
@@ -35,7 +39,7 @@ def map_snippet(state: State, count: int) -> str:
             "import localgrad as lg",
             "import numpy as np",
             "",
-            f"rule = {_rule(state)}",
+            f"rule = {_rule(state)}{_late(state)}",
             f"teacher = {_teacher(state)}",
             *lines,
             f"found = lg.basins(rule, teacher, {across}={across}, {up}={up}, {held}={state.fixed!r}, "
@@ -79,14 +83,13 @@ def network_snippet(state: State) -> str:
 def rates_snippet(state: State) -> str:
     """A program that prints how fast the rule of the sliders converges along the branch that is shown."""
     poles = "" if state.poles == next(iter(POLES)) else f", poles={state.poles!r}"
-    late = f".with_delay({state.delay})" if state.delay else ""
     sign = "" if state.branch == "s > 0" else "-"
     return "\n".join(
         [
             "import localgrad as lg",
             "import numpy as np",
             "",
-            f"rule = {_rule(state)}{late}",
+            f"rule = {_rule(state)}{_late(state)}",
             f"teacher = {_teacher(state)}",
             "middle = np.sqrt(abs(teacher.a * teacher.b))",
             f"s = {sign}np.geomspace(middle / 10, middle * 10, 300)",

@@ -98,8 +98,9 @@ class State(BaseModel):
         found = self.rule_with(self.feedback)
         for named in (preset(key, self) for key in PRESETS):
             if named.lags == found.lags and named.affine == found.affine:
-                return Rule(found.feedback, found.propagator, found.lags, name=named.name, key=named.key)
-        return found
+                found = Rule(found.feedback, found.propagator, found.lags, name=named.name, key=named.key)
+                break
+        return found.with_delay(self.delay)
 
     def rule_with(self, fixed: Any) -> Rule:
         """The rule of the sliders with this fixed feedback: a number, or the matrix of a network."""
@@ -111,13 +112,8 @@ class State(BaseModel):
     @property
     def rules(self) -> list[Rule]:
         """The rule of the sliders, then those beside it, with its feedback and decay where they take one."""
-        own, others = self.rule, [preset(key, self) for key in self.compared]
+        own, others = self.rule, [preset(key, self).with_delay(self.delay) for key in self.compared]
         return [own, *(rule for rule in others if rule.key != own.key)]
-
-    @property
-    def late_rules(self) -> list[Rule]:
-        """The same, with errors as late as the state says: where single points are looked at, they may be."""
-        return [rule.with_delay(self.delay) for rule in self.rules]
 
     @property
     def axes(self) -> dict[str, tuple[float, float]]:

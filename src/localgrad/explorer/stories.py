@@ -59,6 +59,22 @@ STORIES = (
         RFLO | {"feedback": -1.0},
     ),
     Story(
+        "rates",
+        "Which rule is faster depends on where it arrives",
+        "Along the branch a = s > 0 BPTT converges slowest at s = 1, at a rate of 3.2, where RFLO has 2.4. RFLO is the "
+        "faster one below s = 0.25, where the curves cross.",
+        "Halve the feedback â to 0.5: RFLO’s rates fall, and it overtakes BPTT only below s = 0.16.",
+        RFLO | {"view": "rates"},
+    ),
+    Story(
+        "delay",
+        "Errors one step late",
+        "Here the teacher's w* is negative, and errors reach the synapses one step late: no optimum of this branch is "
+        "stable any more, under any of the three rules. Two steps late, BPTT and RFLO are stable everywhere again.",
+        "Move the delay from 1 to 2, or w* to 0.8.",
+        RFLO | {"view": "rates", "teacher_w": -0.8, "delay": 1},
+    ),
+    Story(
         "rank",
         "RFLO changes as many dimensions as there are outputs",
         "Ten units learn from a teacher with two outputs, unaligned at first. Under RFLO the change of W has two "

@@ -49,7 +49,7 @@ export class ModeSpace {
         c.slider("feedback", { usable: (s) => s.feedback_share > 0 }),
         c.slider("propagator_share"),
         c.slider("decay", { usable: (s) => s.propagator_share > 0 && s.lags !== 1 }),
-        c.slider("lags"),
+        c.slider("lags"), c.slider("delay"),
         c.choice("poles", {}, away)),
       c.section("Teacher", c.slider("teacher_a"), c.slider("teacher_b"), c.slider("teacher_w")),
       c.section("Plane of starts", c.choice("plane", words, held),

@@ -34,7 +34,13 @@ def landscape(state: State, rest: bool) -> Iterator[tuple[dict, dict]]:
     """The curves, each with its points and their stability, and the loss."""
     curves: list[dict[str, str]] = []
     arrays: dict[str, np.ndarray] = {}
-    for manifold in fixed_points(state.rule, state.teacher, poles=state.poles):
+    manifolds: tuple[FixedPointManifold, ...] = ()
+    why = ""
+    try:
+        manifolds = fixed_points(state.rule, state.teacher, poles=state.poles)
+    except ValueError as error:  # as where errors come late: the loss is there all the same
+        why = str(error)
+    for manifold in manifolds:
         for t in _parameters(manifold, state):
             points = Mode(*np.broadcast_arrays(*manifold.at(t)))
             place = len(curves)
@@ -44,7 +50,10 @@ def landscape(state: State, rest: bool) -> Iterator[tuple[dict, dict]]:
     with np.errstate(over="ignore"):
         loss = np.asarray(mode_loss(starts(state, GRID)[0], state.teacher), np.float32)
     silent = float(mode_loss(Mode(0.0, 0.0, 0.0), state.teacher))
-    yield {"curves": curves, "silent_loss": silent}, arrays | {"loss": np.broadcast_to(loss, (GRID, GRID)).copy()}
+    yield (
+        {"curves": curves, "why": why, "silent_loss": silent},
+        arrays | {"loss": np.broadcast_to(loss, (GRID, GRID)).copy()},
+    )
 
 
 def _parameters(manifold: FixedPointManifold, state: State) -> list[np.ndarray]:

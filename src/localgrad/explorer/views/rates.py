@@ -13,6 +13,7 @@ import numpy as np
 
 from localgrad.explorer.snippets import rates_snippet
 from localgrad.explorer.state import State
+from localgrad.explorer.views.landscape import STILL
 from localgrad.explorer.views.paths import look
 from localgrad.modes.stability import convergence_rate, critical_learning_rate, rate_crossings, spectrum
 from localgrad.rules.rule import Rule
@@ -32,7 +33,7 @@ def points_of_branch(state: State) -> np.ndarray:
 def rates(state: State, rest: bool) -> Iterator[tuple[dict, dict]]:
     """Curves along the branch, and the crossings with the rule of the sliders."""
     s = points_of_branch(state)
-    own, *_ = rules = state.late_rules
+    own, *_ = rules = state.rules
     curves, found, refused = {"s": s}, [], []
     for place, rule in enumerate(rules):
         try:
@@ -52,7 +53,7 @@ def _of_rule(rule: Rule, own: Rule, state: State, s: np.ndarray) -> tuple[dict[s
     values = spectrum(*along, poles=state.poles)[..., 1:]
     fastest = int(np.argmax(rate))
     about: dict[str, Any] = {
-        "stable": float(np.mean(rate > 0)),
+        "stable": float(np.mean(rate > STILL * np.abs(values).max(axis=-1))),
         "fastest": float(rate[fastest]),
         "fastest_at": float(s[fastest]),
         "turning": float(np.mean(values[:, 0].imag != 0)),
