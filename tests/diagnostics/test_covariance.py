@@ -72,6 +72,7 @@ def by_lags(F, M, lags, delay, noise, horizon):
     return np.einsum("ef,xeyf->xy", own, traces) + np.einsum("xef,yfe->xy", met, met), mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "delay"), [("bptt", 0), ("rflo", 2), ("rflo-lags-3", 1), ("three-factor", 3)])
 def test_anywhere_it_is_a_sum_over_lags(name, delay):
     rule, task = BY_ID[name]().with_delay(delay), lg.tasks.white_noise_teacher(network(TEACHER))

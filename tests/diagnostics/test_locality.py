@@ -99,6 +99,7 @@ class TestCounts:
         ],
         ids=lambda x: getattr(x, "key", str(x)),
     )
+    @pytest.mark.slow
     def test_numbers_known_by_hand(self, kind, rule, at_synapse, at_source):
         (found,) = lg.locality(rule, network(cell(kind))).layers
         assert (found.a_synapse, found.a_source) == (at_synapse, at_source)
@@ -135,6 +136,7 @@ class TestCounts:
         assert recording.numbers(10) == 10 * recording.a_step
         assert lg.locality(lg.BellecEProp(R), network(cell("LIF"))).ways[0].growth["numbers"]["units"] == 1.0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["LeakyRate", "GRU", "LRU"])
     def test_operations_are_of_the_order_that_xla_counts(self, kind):
         """Of a step on one sequence: a multiply-add is two of XLA's; ours leaves out what units do by themselves."""
@@ -189,6 +191,7 @@ class TestWhatIsSent:
             lg.locality(lg.RFLO(R, 0.5), cell("LIF"))
 
 
+@pytest.mark.slow
 def test_the_page_prints_its_tables():
     page = (Path(__file__).parents[2] / "docs" / "locality.md").read_text(encoding="utf-8")
     program = "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))

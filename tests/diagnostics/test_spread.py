@@ -30,6 +30,7 @@ def of_mode(f, m, mode):
     return NOISE**2 * (C + np.triu(C, 1).T)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "m"), [(lg.BPTT(), 0.5), (lg.RFLO(0.6, 0.3), 0.3), (lg.RFLO(0.6, -0.7), -0.7)])
 def test_a_mode_has_a_closed_form(rule, m):
     f = 0.6 if rule.feedback.is_random else OPTIMUM.a
@@ -53,6 +54,7 @@ def test_a_mode_has_a_closed_form(rule, m):
     assert "above it" in str(found)
 
 
+@pytest.mark.slow
 def test_under_bptt_the_excess_is_that_of_the_rates():
     """`C = σ² L`, so that the excess is `(σ²/2N) Σ ηλ/(2 − ηλ)`, for any network."""
     teacher = network(TEACHER)

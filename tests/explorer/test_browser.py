@@ -23,6 +23,8 @@ NOT_SHOWN = {
     "start_w",
 }  # which have other controls, or none
 
+pytestmark = pytest.mark.slow  # a browser
+
 
 class Watched:
     """A page of the explorer, with what it complained of and where it went."""
@@ -120,7 +122,6 @@ def expected(state, count):
     return mode_space.palette()[expected_codes(state, count)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"plane": "bw", "fixed": 0.7, "feedback_share": 0.4, "lags": 1}])
 def test_the_canvas_holds_the_bytes_that_python_computes(watched, changes):
     state = read_state(changes)
@@ -140,7 +141,6 @@ def test_every_field_of_a_state_has_its_control_in_some_view(watched):
     assert found == set(State.model_fields) - NOT_SHOWN
 
 
-@pytest.mark.slow
 def test_every_slider_acts_and_the_link_restores_it(watched):
     page = watched()
     sliders, choices = page.controls()
@@ -181,7 +181,6 @@ def test_a_start_is_dragged_and_moved_by_keys(watched):
     assert page.page.locator("#paths tr").count() >= 3
 
 
-@pytest.mark.slow
 def test_exports_open(watched, tmp_path):
     state = read_state({"plane": "aw", "fixed": 0.8})
     page = watched(state)

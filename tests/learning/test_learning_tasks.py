@@ -97,6 +97,7 @@ def test_a_loop_may_become_unstable_while_learning():
     assert lg.spectral_radius(curve.final.W) < 0.9  # the student alone is stable, and so is the plant
 
 
+@pytest.mark.slow
 def test_an_unstable_loop_is_refused_at_the_door():
     with pytest.raises(ValueError, match=r"closed loop of student and task has spectral radius .*W alone 0\.1"):
         lg.expected_update(lg.BPTT(), lg.LinearRNN([[1.0]], [[0.1]], [[1.0]]), pushed_along())

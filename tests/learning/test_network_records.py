@@ -36,6 +36,7 @@ def tanh_run():
     return lg.train(RFLO, network(), Summing(), num_steps=4, record=EVERYTHING, **RATE)
 
 
+@pytest.mark.slow
 def test_cosines_are_those_of_the_updates_on_the_next_batch(tanh_run):
     batch = Summing().sample(jax.random.fold_in(KEY, 4), 4)
     given = tanh_run.final, batch.inputs, batch.targets
@@ -139,6 +140,7 @@ def test_stacks_gates_and_complex_units_are_recorded_too():
 # --- the control: steps held to a span -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"learning_rate": 0.1}, {"optimizer": optax.adam(1e-2)}], ids=["descent", "adam"])
 def test_steps_are_held_to_a_span(how):
     R = feedback()

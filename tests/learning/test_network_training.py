@@ -85,6 +85,7 @@ def test_feedback_that_learns_learns_along():
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_seed_is_a_run_of_its_own():
     count = GROUP + 2  # two groups of different sizes
     nets, own = [network(seed) for seed in range(count)], feedback(count)

@@ -53,6 +53,7 @@ def errors_of(task, batch):
     return (said - batch.targets) / (BATCH * task.length)
 
 
+@pytest.mark.slow
 def test_with_credit_through_the_loop_bptt_is_the_gradient_of_the_closed_loop(body):
     task = along(body, "loop")
     batch, loss = task.sample(KEY, BATCH, network())
@@ -63,6 +64,7 @@ def test_with_credit_through_the_loop_bptt_is_the_gradient_of_the_closed_loop(bo
         np.testing.assert_allclose(found, exact, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_with_credit_through_the_loop_bptt_is_what_finite_differences_say(body):
     task = along(body, "loop")
     batch, _ = task.sample(KEY, BATCH, network())
@@ -79,6 +81,7 @@ def test_with_credit_through_the_loop_bptt_is_what_finite_differences_say(body):
         np.testing.assert_allclose(found[at], (losses[0] - losses[1]) / (2 * step), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_with_credit_through_the_plant_errors_are_those_of_given_commands(body):
     """What the network senses is then no consequence of its commands."""
     task = along(body, "plant")
@@ -195,6 +198,7 @@ def test_the_arm_at_rest_points_its_hand_up_and_stays():
     np.testing.assert_allclose(ARM.moved(state, jnp.zeros(2)).place, state.place, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_mass_has_its_terminal_velocity():
     body, force = lg.tasks.PointMass(mass=0.5, damping=2.0, step=0.01), jnp.array([1.0, -0.5])
     state = jax.lax.fori_loop(0, 2000, lambda _, s: body.moved(s, force), body.rest())

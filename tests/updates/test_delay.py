@@ -135,6 +135,7 @@ def test_a_layer_is_its_network_of_real_blocks(name, delay):
         assert_close(layer_of(rule, delay, **over), layer_of(rule, delay, teacher, **over), ROUNDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_sampled_updates_of_layers_are_those_of_their_sequences(method):
     delay, key = 2, jax.random.key(3)
@@ -288,6 +289,7 @@ def test_fixed_points_of_other_rules_with_late_errors_are_refused():
         lg.fixed_points(lg.BPTT().with_delay(1), TEACHER_MODE)
 
 
+@pytest.mark.slow
 def test_the_law_of_odd_delays():
     """Section 10: under RFLO with `âs > 0` optima are unstable exactly for odd delays and a negative `w*` or `ŵ`."""
     rng, count = np.random.default_rng(1), 500
