@@ -79,7 +79,7 @@ def test_generated_steps_of_late_errors_agree_with_the_definition(poles):
     velocity, both = list(found[0]), [*found[0], *found[1]]
     for _ in range(delay):
         velocity = a_step_later.py_func(f, m, w, *velocity)
-        both = a_step_later_with_jacobian.py_func(f, m, w, -0.7, 0.6, *both)
+        both = a_step_later_with_jacobian.py_func(f, m, w, -0.7, 0.0, 0.6, 1.0, *both)
     slope, bend = (1.0, 0.0) if poles == "direct" else (1 - w * w, -2 * w)
     both = at_poles_with_jacobian.py_func(slope, bend, *both)
     late = rule.with_delay(delay)
@@ -88,6 +88,18 @@ def test_generated_steps_of_late_errors_agree_with_the_definition(poles):
     np.testing.assert_allclose(both[:3], expected, rtol=1e-13)
     J = mode_jacobian(late, student, teacher, poles=poles)
     np.testing.assert_allclose(np.reshape(both[3:], (3, 3)), J, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 6])
+def test_steps_of_delay_by_doubling(steps):
+    from localgrad.modes.ensemble.arithmetic import steps_of
+
+    mu0, mu1, w, h = 0.2, -0.6, 0.7, 1e-30
+    found = steps_of(w, mu0 + mu1 * w, mu1, binary_digits(steps))
+    z = w + 1j * h
+    m = mu0 + mu1 * z
+    expected = np.array([z**steps, m**steps, sum(m**j * z ** (steps - 1 - j) for j in range(steps))])
+    np.testing.assert_allclose(found, [*expected.real, *(expected.imag / h)], rtol=1e-13)
 
 
 @pytest.mark.slow

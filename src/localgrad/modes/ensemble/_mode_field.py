@@ -117,7 +117,7 @@ def loss(a, b, w, c, w_star, p, q, theirs):
 
 @_inline
 def a_step_later(f, m, w, fa, fb, fw):
-    """`(ȧ, ḃ, ẇ)` of errors that arrive a step later."""
+    """`(ȧ, ḃ, ẇ)` of errors that arrive later."""
     return (
         fa * w,
         fb * m,
@@ -126,21 +126,21 @@ def a_step_later(f, m, w, fa, fb, fw):
 
 
 @_inline
-def a_step_later_with_jacobian(f, m, w, phi1, mu1, fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww):
-    """The same of errors that arrive a step later, and its Jacobian."""
+def a_step_later_with_jacobian(f, m, w, f_a, f_w, m_w, w_w, fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww):
+    """The same of errors that arrive later, and its Jacobian."""
     return (
         fa * w,
         fb * m,
         f * fa + fw * m,
         jaa * w,
         jab * w,
-        fa + jaw * w,
+        fa * w_w + jaw * w,
         jba * m,
         jbb * m,
-        fb * mu1 + jbw * m,
-        f * jaa + fa * phi1 + jwa * m,
+        fb * m_w + jbw * m,
+        f * jaa + f_a * fa + jwa * m,
         f * jab + jwb * m,
-        f * jaw + fw * mu1 + jww * m,
+        f * jaw + f_w * fa + fw * m_w + jww * m,
     )
 
 

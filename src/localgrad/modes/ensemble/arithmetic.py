@@ -3,9 +3,10 @@ r"""What Numba's loops over lanes are made of: branch-free choices, sums over la
 A *lane* is one trajectory of a batch. A batch is a flat array of rows (`rows.py`), each as long as there are lanes,
 so that a loop over lanes becomes packed arithmetic. What a batch's formulas depend on is known when they are compiled,
 the *structure*: the binary digits of the number of lags (`None` for all of them); the place of the poles'
-parametrisation (`None` for direct ones), a tuple of that length; and whether errors arrive late (`None` if not), by how
-many steps before a trace ends and within it. Fast-math is limited to fused multiply-adds and the
-sign of zero: NaN and infinity keep their meaning, because rejected steps are found by them.
+parametrisation (`None` for direct ones), a tuple of that length; and whether errors arrive late (`None` if not): the
+binary digits of how many steps before any trace that is kept (`None` for none) and of how many within one. Fast-math is
+limited to fused multiply-adds and the sign of zero: NaN and infinity keep their meaning, because rejected steps are
+found by them.
 """
 
 # mypy: ignore-errors
@@ -145,15 +146,55 @@ def at_once(value, otherwise, late):
 
 
 @absorbed
+def steps_of(w, m, m_slope, digits):
+    """`w^d`, `m^d` and `Σ_{j<d} m^j w^{d−1−j}` for d steps, by doubling as in `lag_sum`, then their derivatives by `w`.
+
+    A step of delay multiplies by `w`, `m` and adds `f` times the velocity of a; d of them by these, with `f` times the
+    last.
+    """
+    own, carried, between = w, m, 1.0
+    own_slope, carried_slope, between_slope = 1.0, m_slope, 0.0
+    steps, places = digits
+    for k in range(2, len(places) + 1):
+        between_slope = between_slope * (own + carried) + between * (own_slope + carried_slope)
+        between = between * (own + carried)
+        own_slope, carried_slope = 2 * own * own_slope, 2 * carried * carried_slope
+        own, carried = own * own, carried * carried
+        odd = (steps >> (len(places) - k)) & 1 == 1
+        between_slope = choose(odd, between + w * between_slope + carried_slope, between_slope)
+        between = choose(odd, w * between + carried, between)
+        own_slope = choose(odd, own + w * own_slope, own_slope)
+        carried_slope = choose(odd, m_slope * carried + m * carried_slope, carried_slope)
+        own, carried = choose(odd, w * own, own), choose(odd, m * carried, carried)
+    return own, carried, between, own_slope, carried_slope, between_slope
+
+
+@absorbed
 def arrived(f, m, w, fa, fb, fw, slope, late):
     """The velocity of errors that arrive so late, from that of errors on time with direct poles."""
     if late is None:
         return fa, fb, fw
-    for _ in range(late[0]):  # of these steps no trace is left
-        fa, _, _ = a_step_later(f, m, w, fa, 0.0, 0.0)
-    for _ in range(late[1]):
-        fa, fb, fw = a_step_later(f, m, w, fa, fb, fw)
+    fa = before_any_trace(w, fa, late[0])
+    own, carried, between, _, _, _ = steps_of(w, m, 0.0, late[1])
+    fa, fb, fw = a_step_later(f * between, carried, own, fa, fb, fw)
     return at_poles(slope, fa, fb, fw)
+
+
+@absorbed
+def before_any_trace(w, fa, digits):
+    """The velocity of a after the steps of which no trace is left."""
+    if digits is None:
+        return fa
+    return steps_of(w, w, 0.0, digits)[0] * fa
+
+
+@absorbed
+def slope_before_any_trace(w, fa, jaw, digits):
+    """The same of its derivative by `w`."""
+    if digits is None:
+        return jaw
+    own, _, _, own_slope, _, _ = steps_of(w, w, 0.0, digits)
+    return own * jaw + own_slope * fa
 
 
 @absorbed
@@ -162,13 +203,12 @@ def arrived_with_jacobian(f, m, w, phi1, mu1, found, slope, bend, late):
     if late is None:
         return found
     fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww = found
-    for _ in range(late[0]):
-        later = a_step_later_with_jacobian(
-            f, m, w, phi1, mu1, fa, 0.0, 0.0, jaa, jab, jaw, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        )
-        fa, jaa, jab, jaw = later[0], later[3], later[4], later[5]
-    for _ in range(late[1]):
-        fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww = a_step_later_with_jacobian(
-            f, m, w, phi1, mu1, fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww
-        )
+    jaw = slope_before_any_trace(w, fa, jaw, late[0])
+    fa, jaa = before_any_trace(w, fa, late[0]), before_any_trace(w, jaa, late[0])
+    jab = before_any_trace(w, jab, late[0])
+    own, carried, between, own_slope, carried_slope, between_slope = steps_of(w, m, mu1, late[1])
+    fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww = a_step_later_with_jacobian(
+        f * between, carried, own, phi1 * between, f * between_slope, carried_slope, own_slope,
+        fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww,
+    )  # fmt: skip
     return at_poles_with_jacobian(slope, bend, fa, fb, fw, jaa, jab, jaw, jba, jbb, jbw, jwa, jwb, jww)

@@ -6,8 +6,8 @@ rule and every parametrisation of the poles: `g′`, which is put in by `pole_sl
 `q = 1/(1 − w w*)`, which the kernel computes from a single division; and the sums over lags `r = σ(m w)` and
 `t = σ(m w*)` with their derivatives, which are `1/(1 − z)` and `1/(1 − z)²` when all lags are kept.
 
-Errors that arrive late are a map of velocity and Jacobian, `a_step_later`, which the kernel repeats; the poles' `g′`
-then comes last, by `at_poles`.
+Errors that arrive late are a map of velocity and Jacobian, `a_step_later`. With other numbers it is that of many steps
+(`arithmetic.py`). The poles' `g′` then comes last, by `at_poles`.
 
 `python -m localgrad.modes.ensemble.generate` rewrites the module; a test compares it with what this file generates.
 """
@@ -38,11 +38,12 @@ _sigma, _slope = sp.Function("sigma"), sp.Function("slope")
 # Any rule at the level of a mode: f = φ₀ + φ₁ a, m = μ₀ + μ₁ w. The teacher enters through c = a* b* only.
 RULE = Rule(Feedback(symmetric=phi1, fixed=phi0), Propagator(full=mu1, decay=mu0), name="general")
 STUDENT, TEACHER = Mode(a, b, w), Mode(c, sp.Integer(1), w_star)
-_FEEDBACK, _PROPAGATOR = phi0 + phi1 * a, mu0 + mu1 * w
 # A velocity and its Jacobian that are known, as functions of the mode and as letters.
 _VELOCITY = sp.symbols("fa fb fw", real=True)
 _RATES = tuple(sp.Function(str(x))(a, b, w) for x in _VELOCITY)
 _ENTRIES = [sp.symbols(" ".join(f"j{x}{y}" for y in "abw"), real=True) for x in "abw"]
+# What a step of delay multiplies with, as functions of the mode: of many steps at once these are others than f, m, w.
+_STEP = sp.Function("f")(a, w), sp.Function("m")(w), sp.Function("w")(w)
 # Any parametrisation w = g(ν), of which the field asks g′ as a function of w.
 ANY_POLES = replace(DIRECT, slope=_slope)
 
@@ -97,22 +98,20 @@ def write() -> None:
 
 def _of_known_rates() -> list[str]:
     """What is made of a velocity and its Jacobian: those of errors a step later, and those of what poles train."""
-    late = arriving_late(
-        LinearRule(Line(phi0, phi1), Line(mu0, mu1), None, delay=1), _RATES, (_FEEDBACK, _PROPAGATOR, w)
-    )
+    late = arriving_late(LinearRule(Line(phi0, phi1), Line(mu0, mu1), None, delay=1), _RATES, _STEP)
     trained = (*_RATES[:2], _slope(w) ** 2 * _RATES[2])
     numbers, entries = ", ".join(map(str, _VELOCITY)), ", ".join(str(x) for row in _ENTRIES for x in row)
     found = []
-    for name, of_rule, of_both, rates, doc in (
-        ("a_step_later", "f, m, w", "f, m, w, phi1, mu1", late, "of errors that arrive a step later"),
+    for name, given, with_slopes, rates, doc in (
+        ("a_step_later", "f, m, w", "f, m, w, f_a, f_w, m_w, w_w", late, "of errors that arrive later"),
         ("at_poles", "slope", "slope, bend", trained, "where poles `w = g(ν)` are trained"),
     ):
         jacobian = [sp.diff(x, variable) for x in rates for variable in STUDENT]
         values, derivatives = ([_of_known(x) for x in xs] for xs in (rates, jacobian))
         found += [
-            _function(name, f"{of_rule}, {numbers}", f"`(ȧ, ḃ, ẇ)` {doc}.", values),
+            _function(name, f"{given}, {numbers}", f"`(ȧ, ḃ, ẇ)` {doc}.", values),
             _function(
-                f"{name}_with_jacobian", f"{of_both}, {numbers}, {entries}", f"The same {doc}, and its Jacobian.",
+                f"{name}_with_jacobian", f"{with_slopes}, {numbers}, {entries}", f"The same {doc}, and its Jacobian.",
                 values + derivatives,
             ),
         ]  # fmt: skip
@@ -123,8 +122,11 @@ def _of_known(expression: Any) -> Any:
     """With the letters of what is known of the rates, the rule and the poles."""
     names = {sp.Derivative(rate, x): entry for rate, row in zip(_RATES, _ENTRIES, strict=True)
              for x, entry in zip(STUDENT, row, strict=True)}  # fmt: skip
-    names |= dict(zip(_RATES, _VELOCITY, strict=True)) | {_slope(w): slope, sp.Derivative(_slope(w), w): bend}
-    return sp.sympify(expression).xreplace(names).subs({_FEEDBACK: f, _PROPAGATOR: m})
+    for function, letter in zip(_STEP, (f, m, w), strict=True):
+        names |= {sp.Derivative(function, x): sp.Symbol(f"{letter}_{x}", real=True) for x in (a, w)}
+    names |= dict(zip((*_RATES, *_STEP), (*_VELOCITY, f, m, w), strict=True))
+    names |= {_slope(w): slope, sp.Derivative(_slope(w), w): bend}
+    return sp.sympify(expression).xreplace(names)
 
 
 def _with_symbolic_sums(expressions: Iterable[Any]) -> list[Any]:

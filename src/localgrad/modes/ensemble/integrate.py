@@ -206,12 +206,12 @@ def binary_digits(lags: int | None) -> tuple[int, tuple[None, ...]] | None:
     return None if lags is None else (lags, (None,) * lags.bit_length())
 
 
-def lateness(rule: Rule) -> tuple[int, int] | None:
+def lateness(rule: Rule) -> tuple[Any, Any] | None:
     """By how many steps errors are late, before the first lag that is kept and within those kept; `None` on time."""
     if not rule.delay:
         return None
     met = lags_met(rule)
-    return rule.delay - met, met
+    return binary_digits(rule.delay - met or None), binary_digits(met)
 
 
 def place_of(poles: Poles) -> tuple[None, ...] | None:
