@@ -39,6 +39,7 @@ class TestRounding:
         assert np.abs(plain(0.05) - update(RULE).W).max() > 1e-3
         np.testing.assert_allclose(update(lg.CoarseTraces(RULE, 1e-9)).W, update(RULE).W, atol=1e-8)
 
+    @pytest.mark.slow
     def test_at_random_it_is_right_in_the_mean(self):
         """Traces are linear in their past, so that the mean is the exact update, of weights and of the unit's own."""
         coarse = lg.CoarseTraces(RULE, 0.2, stochastic=True)
@@ -57,6 +58,7 @@ class TestRounding:
             found = update(lg.CoarseTraces(RULE, mismatch=mismatch), method=method)
             np.testing.assert_allclose(found.W, expected.W, atol=1e-12)
 
+    @pytest.mark.slow
     def test_it_composes_with_a_delay_and_coarse_feedback(self):
         late = RULE.with_delay(2).with_feedback(lg.Coarse(R, lg.Quantized(0.25)))
         found = update(lg.CoarseTraces(late, 1e-9))

@@ -105,15 +105,19 @@ def _everywhere_the_same(x: np.ndarray) -> np.ndarray:
 
 def _seen(propagator: Propagator, cell: Cell) -> _Seen:
     rng = np.random.default_rng(0)
-    hidden = cell.sizes[0]
     cell = _as_it_may_become(cell, rng)
     weights = _drawn(cell, rng)
-    s, u = (jnp.asarray(rng.normal(size=(_POINTS, count, hidden))) for count in (cell.states, len(weights.B)))
+    sizes = cell.states, len(weights.B)
+    s, u = (jnp.asarray(rng.normal(size=(_POINTS, count, cell.sizes[0]))) for count in sizes)
+    return _Seen(*(None if x is None else np.asarray(x) for x in _at_points(propagator, cell, weights, s, u)))
+
+
+@eqx.filter_jit
+def _at_points(propagator: Propagator, cell: Cell, weights: Weights, s: Any, u: Any) -> tuple[Any, ...]:
     after = jax.vmap(lambda s, u: moved(cell, s, u))(s, u)
     empty = jnp.zeros((_POINTS, 0))
     at = derivatives(cell, Step(s, u, after, empty, empty, empty, empty))
-    found = block(propagator, weights, at)
-    return _Seen(None if found is None else np.asarray(found), *(np.asarray(x) for x in (at.drive, at.own, at.emitted)))
+    return block(propagator, weights, at), at.drive, at.own, at.emitted
 
 
 def _as_it_may_become(cell: Cell, rng: np.random.Generator) -> Cell:
