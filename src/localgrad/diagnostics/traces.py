@@ -109,7 +109,8 @@ def _seen(propagator: Propagator, cell: Cell) -> _Seen:
     weights = _drawn(cell, rng)
     sizes = cell.states, len(weights.B)
     s, u = (jnp.asarray(rng.normal(size=(_POINTS, count, cell.sizes[0]))) for count in sizes)
-    return _Seen(*(None if x is None else np.asarray(x) for x in _at_points(propagator, cell, weights, s, u)))
+    found, *others = _at_points(propagator, cell, weights, s, u)
+    return _Seen(None if found is None else np.asarray(found), *map(np.asarray, others))
 
 
 @eqx.filter_jit
