@@ -180,6 +180,21 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path):
         assert_same(getattr(run, name), getattr(whole, name))
 
 
+def test_an_optimiser_that_draws_goes_on_with_its_key(tmp_path):
+    def run(num_steps, **options):
+        optimizer = optax.chain(optax.adam(1e-2), lg.rounded_weights(0.01, jax.random.key(5)))
+        return lg.train(
+            lg.BPTT(), network(), Summing(), num_steps=num_steps, optimizer=optimizer, **SETTINGS, **options
+        )
+
+    whole = run(6)
+    for num_steps in (3, 6):
+        again = run(num_steps, checkpoint=tmp_path / "run.npz")
+    assert_same(again.final, whole.final)
+    W = np.asarray(whole.final.layers[0].W)
+    np.testing.assert_allclose(W, np.round(W, 2), atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -18,6 +18,7 @@ from localgrad.cells.stack import Network
 from localgrad.checks import in_our_arithmetic
 from localgrad.learning.groups import GROUP, in_groups
 from localgrad.learning.networks.measures import Measurements, measured
+from localgrad.learning.networks.optimizers import with_keys, without_keys
 from localgrad.learning.networks.seeds import seeds_of
 from localgrad.learning.networks.settings import (
     digest_of_arrays,
@@ -112,7 +113,7 @@ class RunningNetworks:
         return {name: np.asarray(value) for name, value in found.items()}
 
     def _moving(self) -> Any:
-        return self.state.network, self.state.optimizer, self.state.rule_state
+        return without_keys((self.state.network, self.state.optimizer, self.state.rule_state))
 
     def restore(self, found: dict[str, np.ndarray]) -> None:
         """Go on from a `progress`; `ValueError` where it is not one of this run."""
@@ -124,6 +125,7 @@ class RunningNetworks:
         self.measured = self.measured[:1] * (self.step // every + 1 if every else 1)
         check_progress(found, self.progress())  # a run at that step has arrays of these shapes
         network, optimizer, rule_state = jax.tree.map(jnp.asarray, like("state", self._moving(), found))
+        optimizer = with_keys(optimizer, self.state.optimizer)
         steps, at = jnp.full_like(self.state.step, self.step), jnp.asarray(found["diverged_at"])
         self.state = NetworkState(network, optimizer, rule_state, steps, at, self.state.bad_batch_at)
         self.loss[..., : self.step] = found["loss"]

@@ -69,12 +69,31 @@ def shared(optimizer: Any, parameters: Any) -> tuple[Any, str]:
     return _known.setdefault(digest, optimizer), digest
 
 
+def is_key(x: Any) -> bool:
+    """Whether an array holds random keys, which an optimiser that rounds has in its state."""
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def without_keys(tree: Any) -> Any:
+    """The arrays of a tree with keys as the numbers that they are."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
+
+
+def with_keys(tree: Any, template: Any) -> Any:
+    """The inverse of `without_keys`, of a tree with keys where the template has them."""
+
+    def as_key(x: Any, like: Any) -> Any:
+        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if is_key(like) else x
+
+    return jax.tree.map(as_key, tree, template)
+
+
 def digest_of(function: Callable[..., Any], *arguments: Any) -> str:
     """What tells apart the programs of functions: a digest of the program as JAX writes it, constants and all."""
     program = jax.make_jaxpr(function)(*arguments)
     text = re.sub(r" at 0x[0-9a-f]+|0x[0-9a-f]{6,}", "", str(program))  # addresses are new in every process
     found = hashlib.sha256(text.encode())
     for constant in program.consts:
-        value = np.asarray(constant)
+        value = np.asarray(without_keys(constant))
         found.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
     return found.hexdigest()[:32]

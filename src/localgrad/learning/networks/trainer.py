@@ -25,6 +25,7 @@ from localgrad.cells.block import cell_of
 from localgrad.cells.cell import Cell
 from localgrad.cells.stack import Network, learned_parts
 from localgrad.checks import in_our_arithmetic
+from localgrad.learning.networks.optimizers import is_key
 from localgrad.models.arrays import in_precision, precision_of
 from localgrad.outcomes import DIVERGED_LOSS
 from localgrad.rules.rule import Rule
@@ -136,7 +137,7 @@ class NetworkTrainer(eqx.Module):
         going = ~before & good & (loss <= limit) & _all_finite((moved, optimizer))
 
         def kept(new: Any, old: Any) -> Any:
-            return jax.tree.map(lambda x, y: jnp.where(going, x, y).astype(y.dtype), new, old)
+            return jax.tree.map(lambda x, y: _in_kind_of(y, jnp.where(going, x, y)), new, old)
 
         moved, optimizer = kept(moved, learning), kept(optimizer, state.optimizer)
         diverged_at = jnp.where(going | before | ~good, state.diverged_at, state.step)
@@ -204,4 +205,8 @@ def _projected(span: Array, cell: Cell) -> Cell:
 
 
 def _all_finite(tree: Any) -> Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree) if not is_key(x)]))
+
+
+def _in_kind_of(old: Any, new: Array) -> Array:
+    return new if is_key(old) else new.astype(old.dtype)
