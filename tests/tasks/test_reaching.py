@@ -158,6 +158,19 @@ def test_a_network_of_other_sizes_is_refused():
         LOOPS["mass"].sample(KEY, BATCH, lg.LinearRNN([[1.0]], [[0.5]], [[1.0]]))
 
 
+@pytest.mark.slow
+def test_a_rule_through_the_plant_needs_the_loop():
+    options = {"key": KEY, "num_steps": 1, "batch_size": 2, "learning_rate": 0.1}
+    through = lg.BPTT(through_plant=True)
+    with pytest.raises(ValueError, match="carries credit through the plant, but the task has credit='plant'; give it"):
+        lg.train(through, network(), along("mass", "plant"), **options)
+    local = lg.Rule(R, "internal", through_plant=True)
+    with pytest.raises(ValueError, match="by an M and F of its own, which is not computed for cells"):
+        lg.train(local, network(), along("mass", "loop"), **options)
+    same = [lg.train(rule, network(), along("mass", "loop"), **options) for rule in (through, lg.BPTT())]
+    assert np.array_equal(same[0].final.layers[0].W, same[1].final.layers[0].W)
+
+
 # --- bodies ----------------------------------------------------------------------------------------------------------
 
 ARM = lg.tasks.TwoJointArm(step=0.001)

@@ -101,6 +101,7 @@ def train_networks(
         raise ValueError("an angle is between seeds; give several networks to record it")
     if "curvature" in what.names and isinstance(task, LoopTask):
         raise ValueError("the targets of a closed loop stand for its errors at one place only; leave curvature out")
+    _check_credit(rule, task)
     run = RunningNetworks(trainer, own, network, key, num_steps, save_every, what, program)
     run_to_end(run, checkpoint, checkpoint_every, progress, save_every, record_every)
     return _result(run, rule, target_loss)
@@ -179,6 +180,22 @@ def _check_task(name: str, task: Any, network: Network) -> None:
         raise ValueError(
             f"the {name} has {task.num_inputs} inputs and {task.num_outputs} outputs, but the network {channels} and "
             f"{output}; they must agree"
+        )
+
+
+def _check_credit(rule: Rule, task: Any) -> None:
+    """`ValueError` where a rule would carry credit round a closed loop of cells in a way that is not computed."""
+    if not (isinstance(task, LoopTask) and rule.through_plant):
+        return
+    if not (rule.feedback.is_symmetric and rule.propagator.is_jacobian and rule.lags is None):
+        raise ValueError(
+            f"rule {rule.name!r} carries credit through the plant by an M and F of its own, which is not computed for "
+            "cells; make it without through_plant, and choose the paths by the task's credit"
+        )
+    if task.credit != "loop":
+        raise ValueError(
+            f"rule {rule.name!r} carries credit through the plant, but the task has credit={task.credit!r}; give it "
+            "credit='loop'"
         )
 
 
