@@ -46,7 +46,7 @@ def map_snippet(state: State, count: int) -> str:
             f"duration={state.duration!r}{poles})",
             "converged = found.outcome == lg.Outcome.CONVERGED",
             "kind = np.where(converged, (1 - found.branch) // 2, found.outcome + 1)",
-            'print(found.outcome.sizes, "converged:", float(converged.mean()))',
+            'print("share that converged:", float(converged.mean()))',
             "",
         ]
     )

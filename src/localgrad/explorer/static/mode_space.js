@@ -69,6 +69,7 @@ export class ModeSpace {
     this.title = html("span", { class: "title" });
     this.detail = html("span", { class: "quiet" });
     this.legend = html("div", { class: "legend" });
+    this.note = html("p", { class: "hint note" });
     this.refusal = html("div", { class: "refusal", role: "alert", hidden: true });
     this.plot.append(this.refusal);
     const drag = (event, rest) => {
@@ -86,7 +87,7 @@ export class ModeSpace {
     this.overlay.addEventListener("pointerup", end);
     this.overlay.addEventListener("pointercancel", () => { this.dragging = false; });
     this.overlay.addEventListener("keydown", (event) => this.key(event));
-    return [html("div", { class: "figure-head" }, this.title, this.detail), this.plot, this.legend];
+    return [html("div", { class: "figure-head" }, this.title, this.detail), this.plot, this.legend, this.note];
   }
 
   get axes() {
@@ -203,6 +204,7 @@ export class ModeSpace {
 
   showLandscape(header, arrays) {
     this.landscape = header.error ? null : { ...header, arrays };
+    this.note.textContent = header.why ? `No fixed points are drawn: ${header.why}.` : "";
     this.drawOver();
   }
 

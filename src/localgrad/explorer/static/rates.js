@@ -36,14 +36,15 @@ export class Rates {
     };
     this.title = html("span", { class: "title" }, "How fast learning converges along the optimal manifold");
     this.refusal = html("p", { class: "notice", role: "alert", hidden: true });
-    const card = (words, chart) => html("figure", { class: "card" }, html("figcaption", {}, words), chart.element);
+    this.unstable = html("p", { class: "hint", hidden: true }, "No point of this branch is stable under any of these rules, whatever the learning rate.");
+    const card = (words, chart, ...more) => html("figure", { class: "card" }, html("figcaption", {}, words), chart.element, ...more);
     return [
       html("div", { class: "figure-head" }, this.title),
       this.refusal,
       html("div", { class: "panels whole" }, card("Rate of convergence, −Re λ₊ (dots: where the rate equals that of the rule of the sliders)", this.charts.rate)),
       html("div", { class: "panels" },
         card("Both eigenvalues of the rule of the sliders", this.charts.spectrum),
-        card("Critical learning rate: larger steps do not settle", this.charts.critical)),
+        card("Critical learning rate: larger steps do not settle", this.charts.critical, this.unstable)),
     ];
   }
 
@@ -77,6 +78,8 @@ export class Rates {
     }
     const limits = curve("critical").map((c) => ({ ...c, y: c.y.map((v) => (v > 0 ? v : NaN)) }));
     const shown = limits.flatMap((c) => [...c.y]).filter(Number.isFinite);
+    this.unstable.hidden = shown.length > 0;
+    this.charts.critical.element.hidden = shown.length === 0;
     if (shown.length) this.charts.critical.draw({ x, curves: limits, y: { low: Math.min(...shown) * 0.8, high: Math.max(...shown) * 1.25, log: true } });
     const rows = header.found.map((f) => html("tr", {},
       html("td", {}, lineSample(look(f)), f.rule), html("td", {}, `${Math.round(100 * f.stable)} %`),
