@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from localgrad.cells.cell import Cell, Weights, moved, own_learned
+from localgrad.cells.running import Step
 from localgrad.rules.parts import Propagator
-from localgrad.updates.through_time_steps import Step, block, derivatives
+from localgrad.updates.through_time_steps import block, derivatives
 
 _POINTS = 8
 _SAME = 1e-9  # numbers within this are the same

@@ -21,14 +21,13 @@ from jaxtyping import Array
 
 from localgrad.cells.block import Layer, cell_of
 from localgrad.cells.cell import Cell, Weights, own_learned
+from localgrad.cells.running import Step, at_rest, network_step
 from localgrad.cells.stack import Network
 from localgrad.rules.coarse_traces import rounded
 from localgrad.updates.through_time_steps import (
     Carrying,
     Local,
     Sequences,
-    Step,
-    at_rest,
     carried_over,
     credit_below,
     derivatives,
@@ -36,7 +35,6 @@ from localgrad.updates.through_time_steps import (
     error_of,
     layer_update,
     network_of_updates,
-    network_step,
     state_credit,
     through_block,
     with_cell,

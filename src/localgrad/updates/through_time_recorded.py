@@ -18,13 +18,12 @@ from jaxtyping import Array
 
 from localgrad.cells.block import Layer, cell_of
 from localgrad.cells.cell import Weights
+from localgrad.cells.running import Step, at_rest, network_step
 from localgrad.cells.stack import Network
 from localgrad.updates.through_time_steps import (
     Carrying,
     Local,
     Sequences,
-    Step,
-    at_rest,
     carried_over,
     credit_below,
     derivatives,
@@ -33,7 +32,6 @@ from localgrad.updates.through_time_steps import (
     layer_update,
     mixing,
     network_of_updates,
-    network_step,
     state_credit,
     through_block,
     with_cell,

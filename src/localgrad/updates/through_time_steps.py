@@ -22,8 +22,6 @@ from jaxtyping import Array
 from localgrad.cells.block import Layer, cell_of, entering, leaving
 from localgrad.cells.cell import Cell, Weights, emission, moved, own_learned
 from localgrad.cells.running import Step
-from localgrad.cells.running import at_rest as at_rest
-from localgrad.cells.running import network_step as network_step
 from localgrad.cells.stack import Network
 from localgrad.rules.parts import Feedback, Propagator
 

@@ -20,8 +20,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
+from localgrad.cells.running import at_rest, network_step
 from localgrad.learning.networks.situation import Finished, Measure, Situation
-from localgrad.updates.through_time_steps import at_rest, network_step
 
 _STEPS, _SEQUENCES = 1000, 4
 

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from localgrad.cells.running import at_rest, network_step
 from localgrad.cells.stack import Network, arrays_of_network
 from localgrad.learning.networks.trainer import NetworkTrainer, learning_of
 from localgrad.rules.rule import Rule
-from localgrad.updates.through_time_steps import Sequences, at_rest, network_step
+from localgrad.updates.through_time_steps import Sequences
 
 
 class Situation(NamedTuple):
