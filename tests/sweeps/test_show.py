@@ -182,6 +182,18 @@ def test_sweep_computes_continues_and_says_so(tmp_path):
     assert run("sweep", file, "--print").stdout == TEXT
 
 
+def test_what_no_run_takes_is_said(tmp_path):
+    path = tmp_path / "sweep.toml"
+    path.write_text(
+        'kind = "modes"\n[run]\na = 0.5\nb = 0.5\nw = 0.0\nteacher_w = 0.5\ndecay = 0.3\n'
+        '[axes]\nrule = ["bptt"]\nscale = [0.1, 1.0]\n'
+    )
+    result = run("sweep", path, "--dry-run")
+    assert "note: no run takes decay, by its rule and cell; it changes nothing" in result.stderr
+    path.write_text(path.read_text().replace("decay = 0.3\n", ""))
+    assert "note" not in run("sweep", path, "--dry-run").stderr
+
+
 def test_a_dry_run_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sweep.toml").write_text(TEXT)

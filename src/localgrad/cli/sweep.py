@@ -63,6 +63,9 @@ def sweep(
 
     check_one_place(workers, scheduler)
     definition = read_definition(path)
+    if definition.unused:
+        note = f"note: no run takes {', '.join(definition.unused)}, by its rule and cell; it changes nothing"
+        typer.secho(note, fg="yellow", err=True)
     document = _estimated(definition, workers) if dry_run else _run(definition, store, workers, scheduler)
     document = {"file": str(path), "kind": definition.kind.name, "axes": _axes(definition)} | document
     if as_json:

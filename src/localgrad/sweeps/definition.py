@@ -20,7 +20,10 @@ from localgrad.sweeps.values import Distribution
 
 @dataclass(frozen=True)
 class Definition:
-    """A sweep whose every value has been judged; `chunk` is the number of runs in a chunk, if it was given."""
+    """A sweep whose every value has been judged; `chunk` is the number of runs in a chunk, if it was given.
+
+    `unused` are parameters that stand in `[run]` but that no run takes, which is no error: axes may be extended later.
+    """
 
     kind: Kind
     title: str
@@ -30,6 +33,7 @@ class Definition:
     draws: Mapping[str, tuple[str, ...]]
     record: tuple[str, ...]
     chunk: int | None
+    unused: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,8 +96,7 @@ class _Reader:
         draws = self._draws(kind, run, axes, found.draws)
         record = self._record(kind, found.record)
         definition = Definition(kind, found.title, found.random_seed, run, axes, draws, record, found.chunk)
-        self._try(definition)
-        return definition
+        return replace(definition, unused=self._try(definition))
 
     # --- faults ---
 
@@ -231,8 +231,11 @@ class _Reader:
             self._fail(("record",), f"nothing is called {unknown[0]!r}; give some of {', '.join(kind.variables)}")
         return tuple(name for name in kind.variables if name in given)
 
-    def _try(self, definition: Definition) -> None:
-        """Build what the first runs along each axis need, so that what no run can have is refused before the work."""
+    def _try(self, definition: Definition) -> tuple[str, ...]:
+        """Build what the first runs along each axis need, so that what no run can have is refused before the work.
+
+        Returns what is given for all runs and taken by none of these.
+        """
         first = tuple(axis.part(slice(0, 1)) for axis in definition.axes)
         kind, ignored = definition.kind, set(definition.kind.parameters)
         for place, axis in enumerate(definition.axes):
@@ -247,6 +250,7 @@ class _Reader:
             self._fail(
                 ("axes", name), "no run takes it, by its rule and cell, so its values are all alike; leave it out"
             )
+        return tuple(name for name in definition.run if name in ignored)
 
 
 def _length(form: Any) -> int:
