@@ -19,13 +19,13 @@ BLEND = {"feedback_share": 0.5, "feedback": 1.0}
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"feedback_share": 0.0}, BLEND, {"poles": "tanh"}, {"lags": 1, "feedback_share": 0.0}]
+    "changes", [{}, {"feedback_share": 0.0}, BLEND, {"poles": "tanh"}, {"delay": 1}, {"lags": 1, "feedback_share": 0.0}]
 )
 def test_the_curves_are_at_rest(changes):
     state, header, arrays = shown(landscape, **changes)
     names = [curve["name"] for curve in header["curves"]]
     assert names == [
-        m.name for m in lg.fixed_points(state.rule, state.teacher) for _ in range(1 + (m.name == "optimal"))
+        m.name for m in lg.fixed_points(state.rule, state.teacher) for _ in range(1 + (m.parameter != "w"))
     ]
     for place in range(len(names)):
         a, b, w = arrays[f"points{place}"].astype(float)

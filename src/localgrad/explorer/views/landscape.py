@@ -57,8 +57,8 @@ def landscape(state: State, rest: bool) -> Iterator[tuple[dict, dict]]:
 
 
 def _parameters(manifold: FixedPointManifold, state: State) -> list[np.ndarray]:
-    """Where along a curve: both branches by the logarithm of `s`, or all `w` but the edges."""
-    if manifold.parameter == "s":
+    """Where along a curve: both branches by the logarithm of the readout, or all `w` but the edges."""
+    if manifold.parameter != "w":
         c = abs(state.teacher_a * state.teacher_b)
         s = np.geomspace(c / (2 * state.extent), 2 * state.extent, POINTS)
         return [s, -s]
@@ -69,7 +69,7 @@ def _parameters(manifold: FixedPointManifold, state: State) -> list[np.ndarray]:
 
 def _is_stable(manifold: FixedPointManifold, state: State, t: np.ndarray, points: Mode) -> np.ndarray:
     values: Any
-    if manifold.parameter == "s":
+    if manifold.name == "optimal":
         values = spectrum(state.rule, state.teacher, t, poles=state.poles).real
     else:
         values = spectrum_at(state.rule, points, state.teacher, poles=state.poles).real
