@@ -12,6 +12,7 @@ import pytest
 from tiers import some
 
 import localgrad as lg
+from localgrad.cells.running import network_step
 from localgrad.diagnostics.traces import synapses, traces_of
 from localgrad.updates import through_time, through_time_online, through_time_steps
 from localgrad.updates.through_time import carrying_of
@@ -61,7 +62,7 @@ class TestTraces:
             first = used._untaught(net, through_time_steps.Sequences(inputs, inputs, inputs[..., 0]), 0)
             states, traces, total, seen = first.states, first.traces[0], 0.0, []
             for x, signal in zip(inputs, signals, strict=True):
-                (step,), _ = places.network_step(net, states, x)
+                (step,), _ = network_step(net, states, x)
                 at, states = places.derivatives(layer, step), (step.after,)
                 carried = traces._replace(weights=traces.weights * mask[:, :, None, None])
                 traces = used._traced(layer, carried, step, at, carrying)
