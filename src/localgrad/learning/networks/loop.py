@@ -16,7 +16,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from localgrad.cells.stack import Network
 from localgrad.checks import in_our_arithmetic
-from localgrad.learning.groups import GROUP, in_groups
+from localgrad.learning.groups import in_groups
 from localgrad.learning.networks.measures import Measurements, measured
 from localgrad.learning.networks.optimizers import with_keys, without_keys
 from localgrad.learning.networks.seeds import seeds_of
@@ -35,9 +35,6 @@ from localgrad.models.arrays import precision_of
 
 CHUNK = 100
 """Most steps between two looks at a run: for the progress bar, and for an interrupt."""
-
-_LARGE_STEP = 2048
-"""From so many numbers a layer has in a step, batch × hidden, seeds of a group run one by one."""
 
 
 class RunningNetworks:
@@ -177,9 +174,7 @@ def _take_steps_in_groups(
     def run(group: Any) -> tuple[NetworkState, Array]:
         return _take_steps(trainer, own.of(group), keys[group], jax.tree.map(lambda x: x[group], state), count)
 
-    # Measured: programs of several seeds save time in small steps, whose operations are many and short.
-    hidden = max(layer.sizes[0] for layer in state.network.layers)
-    return in_groups(run, state.step.size, GROUP if trainer.batch_size * hidden < _LARGE_STEP else 1)
+    return in_groups(run, state.step.size, trainer.group_size(state.network))
 
 
 @eqx.filter_jit

@@ -12,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from localgrad.cells.stack import Network
 from localgrad.checks import check_choice, in_our_arithmetic, in_words
+from localgrad.learning.groups import in_groups
 from localgrad.learning.networks.changes import CHANGES
 from localgrad.learning.networks.directions import DIRECTIONS
 from localgrad.learning.networks.dynamics import DYNAMICS
@@ -61,7 +62,15 @@ def measured(
 ) -> dict[str, np.ndarray]:
     """All measurements by name, with a leading axis of seeds where there are seeds."""
     compiled = {name: value for name in what.names if (value := MEASURES[name].compiled) is not None}
-    found = jax.tree.map(np.asarray, _of_seeds(trainer, own, compiled, keys, state))
+
+    def run(group: Any) -> dict[str, dict[str, Array]]:
+        one = jax.tree.map(lambda x: x[group], state)
+        return _of_seeds(trainer, own.of(group), compiled, keys[group], one)
+
+    one = state.step.ndim == 0
+    size = trainer.group_size(state.network)
+    raw = _of_seeds(trainer, own, compiled, keys, state) if one else in_groups(run, state.step.size, size)
+    found = jax.tree.map(np.asarray, raw)
     record = found.pop("")
     for name in what.names:
         raw, finish = found.get(name, {}), MEASURES[name].finish

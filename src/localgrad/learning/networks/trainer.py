@@ -25,6 +25,7 @@ from localgrad.cells.block import cell_of
 from localgrad.cells.cell import Cell
 from localgrad.cells.stack import Network, learned_parts
 from localgrad.checks import in_our_arithmetic
+from localgrad.learning.groups import GROUP
 from localgrad.learning.networks.optimizers import is_key
 from localgrad.models.arrays import in_precision, precision_of
 from localgrad.outcomes import DIVERGED_LOSS
@@ -33,6 +34,9 @@ from localgrad.tasks.reaching.loop import LoopTask
 from localgrad.tasks.sequences import Batch, SequenceTask
 from localgrad.updates.through_time import sequences_of, update_in
 from localgrad.updates.through_time_steps import Sequences, error_of, with_cell
+
+_LARGE_STEP = 2048
+"""From so many numbers a layer has in a step, batch × hidden, seeds run one by one, a thread each."""
 
 
 class NetworkState(NamedTuple):
@@ -103,6 +107,14 @@ class NetworkTrainer(eqx.Module):
     def loss_limit(self) -> Array:
         """The loss above which a network has diverged."""
         return jnp.minimum(DIVERGED_LOSS * self.silent_loss, jnp.finfo(jnp.float32).max)
+
+    def group_size(self, network: Network) -> int:
+        """Most seeds in one program on a CPU.
+
+        Measured: programs of several seeds save time in small steps, whose operations are many and short.
+        """
+        hidden = max(layer.sizes[0] for layer in network.layers)
+        return GROUP if self.batch_size * hidden < _LARGE_STEP else 1
 
     def init(self, own: OfSeeds, network: Network) -> NetworkState:
         """The state before the first step."""
