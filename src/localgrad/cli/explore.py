@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from localgrad.cli.base import app
-from localgrad.cli.process import compile_quickly
+from localgrad.cli.process import compile_quickly, settle
 
 
 @app.command()
@@ -45,5 +45,10 @@ def explore(
         typer.echo("There is no browser here to open; open that address yourself.")
     try:
         shown.wait()
+    except KeyboardInterrupt as end:
+        if getattr(end, "status", 130) != 130:  # another signal than that of Ctrl-C
+            raise
+        settle()
+        typer.echo("Ended.")
     finally:
         shown.close()

@@ -255,7 +255,7 @@ export class ModeSpace {
   makeSide() {
     this.chart = new Chart({ xlabel: "learning time", ylabel: "loss" });
     this.table = html("table", { id: "paths" });
-    this.from = html("p", { class: "hint" });
+    this.from = html("p", { class: "hint" }, "computing …");
     this.code = html("code", {});
     return [
       html("section", { class: "card" }, html("h2", {}, "From this start"), this.from, this.chart.element, this.table),
