@@ -85,6 +85,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("horizon", [None, HORIZON])
 @pytest.mark.parametrize("model", MODELS)
 def test_classes_of_equal_rules(model, horizon):

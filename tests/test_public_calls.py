@@ -52,7 +52,7 @@ def in_mixed_precisions(value, precisions):
 
 
 # Each call compiles anew. These go through every engine.
-_FAST = ("expected_update", "learn", "learn_mode", "train", "network_update", "spectrum", "fixed_points")
+_FAST = ("expected_update", "learn", "learn_mode", "network_update", "spectrum", "fixed_points")
 # In half precision times round beyond the duration, and small tolerances to 0.
 EXACT = {"save_at", "duration", "tolerance", "precision", "rtol", "atol"}
 

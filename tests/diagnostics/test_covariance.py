@@ -116,6 +116,7 @@ def _of_noise(F, M, rng, x):
     return flat((dA, dW, dB))
 
 
+@pytest.mark.slow
 def test_noise_in_the_error_is_noise_in_a_state_of_the_task():
     for name in ("closed-loop", "teacher"):
         task = TASK_BY_ID[name]()

@@ -92,6 +92,7 @@ def test_a_leaky_network_is_one_in_other_weights():
     assert found.tangent.shape[1] == sum(x.size for x in STUDENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "student", "message"),
     [

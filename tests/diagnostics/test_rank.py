@@ -120,6 +120,7 @@ def learned(rule, output, num_steps=12, horizon=None):
     return start, end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("output", "horizon"), [(1, None), (2, None), (2, 5)])
 def test_rflo_learns_in_the_span_of_its_feedback(output, horizon):
     """The paper's proposition 3.1: after any number of steps, unaligned, at any horizon; and the others do not."""

@@ -108,6 +108,7 @@ def test_what_has_no_stationary_spread_is_refused():
         _flat_projector(np.array([[0.0, 1.0], [0.0, 0.0]]))
 
 
+@pytest.mark.slow
 def test_without_noise_nothing_spreads_around_an_optimum():
     found = lg.stationary_spread(lg.RFLO(STUDENT[0], 0.3), network(STUDENT), network(STUDENT), learning_rate=1e-4)
     assert np.abs(found.covariance).max() < 1e-20

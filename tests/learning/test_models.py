@@ -111,6 +111,7 @@ def test_a_layer_learns_from_any_task_as_its_real_blocks_do(id):
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_model
 def test_a_step_of_training_follows_the_update(name):
     """`θ − η (∂model/∂θ)ᵀ Δ`, in the coordinates of each model."""
@@ -124,6 +125,7 @@ def test_a_step_of_training_follows_the_update(name):
     assert type(run.final) is MODELS[name]
 
 
+@pytest.mark.slow
 @every_model
 def test_runs_are_files(name, tmp_path):
     """A batch with snapshots, trained and learned, comes back as it was, whatever the model and the task."""
@@ -224,6 +226,7 @@ def test_what_cannot_be_done_names_the_remedy(action, match):
         action(network(TEACHER))
 
 
+@pytest.mark.slow
 def test_updates_of_layers_neither_overflow_nor_vanish_on_the_way():
     """Squares of `C` and `B` leave the range of numbers; updates and loss do not."""
     for scale in (2.0**300, 2.0**-300):  # C scaled up, B down by as much: the response is the same

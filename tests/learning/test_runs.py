@@ -252,6 +252,7 @@ class TestLearningFeedback:
         np.testing.assert_array_equal(found.final_rule.state[0], whole.final_rule.state[0])
         assert found.final_rule.state[0].shape == (2, OUTPUT, HIDDEN)
 
+    @pytest.mark.slow
     def test_a_batch_is_its_single_runs(self):
         feedbacks = np.stack([FEEDBACK, -2 * FEEDBACK])
         batch = jax.tree.map(lambda x: jnp.stack([x, 0.5 * x]), PAIR[0])

@@ -184,6 +184,7 @@ def test_every_seed_of_a_batch_is_a_run_of_its_own():
         np.testing.assert_allclose(run.loss[seed], alone.loss, rtol=ROUNDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [OUTPUT, GROUP + 1])
 def test_a_state_that_seeds_share_learns_for_each_beside_arrays_that_they_do_not(count):
     batch, each = students(count), jax.random.normal(KEY, (count, OUTPUT, HIDDEN))
@@ -217,6 +218,7 @@ def test_snapshots_are_what_shorter_runs_end_with():
     assert short.snapshots.W.shape == (0, HIDDEN, HIDDEN)
 
 
+@pytest.mark.slow
 def test_precision_is_the_students():
     single = lg.LinearRNN(*(jnp.asarray(x, jnp.float32) for x in STUDENT))
     for method in METHODS:

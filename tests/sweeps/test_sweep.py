@@ -106,6 +106,7 @@ def test_runs_are_those_of_the_engine(whole):
             np.testing.assert_allclose(data.time.values[i, j], run.time, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_runs_of_networks_are_those_of_the_engine(tmp_path):
     data = lg.sweep(NETWORKS, out=tmp_path / "runs.zarr", workers=0)
     seeds = {"seed": codes_of(np.arange(2))}
@@ -338,5 +339,6 @@ def test_a_plan_covers_the_grid_once():
     assert max(runs) <= 7
 
 
+@pytest.mark.slow
 def test_jax_keys_are_those_of_their_bits():
     assert jax.random.key_data(jax_key(2**63 + 5)).tolist() == [2**31, 5]

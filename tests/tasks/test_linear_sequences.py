@@ -49,6 +49,7 @@ def test_final_and_sequence_differ_in_their_mask_alone():
     assert np.all(whole.mask == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "words"),
     [(lg.tasks.load_task("point-mass"), "hears the student's output"), (TASK.with_student_noise(0.1, 2), "puts noise")],

@@ -207,6 +207,7 @@ def test_derivatives_and_batches(task):
     np.testing.assert_allclose(batch, single, rtol=ROUNDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e-200, 1e200])
 def test_noise_of_any_size(size):
     """Noise enters update and loss as its square; what is far from 1 is scaled, not lost."""

@@ -115,6 +115,7 @@ class TestRules:
             with pytest.raises(ValueError, match="use method 'recorded'"):
                 lg.network_update(rule, at.network, X, Y, method="online")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("propagator", "parts"), [("internal", {"internal": 1.0}), ("full", {"full": 1.0})])
     @pytest.mark.parametrize("delay", [2, T + 1])
     def test_late_errors_meet_the_traces_of_their_arrival(self, propagator, parts, delay):
@@ -223,6 +224,7 @@ def test_the_linear_cell_is_the_linear_network():
     np.testing.assert_allclose(info.loss, loss, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_toy_gradient_of_an_lru():
     """λ = ½, γ = 1, B = 2 + 2i, C = 2 + i, x = 1, 2, 3, y = 1 in all steps: values published with online LRUs."""
 
