@@ -14,7 +14,6 @@ html_title = f"localgrad {version}"
 
 extensions = ["myst_nb", "sphinx_copybutton", "site_pages"]
 exclude_patterns = ["extensions"]
-html_extra_path = ["report/report.html"]
 nitpicky = True
 toc_object_entries_show_parents = "hide"
 

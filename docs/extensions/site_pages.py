@@ -6,6 +6,7 @@ finished site with a broken link is an error (`built_site.py`).
 """
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,12 @@ def parameter_of(entry: desc, target: str) -> bool:
     return target.rpartition(".")[2] in written[1:]
 
 
-def check_site(app: Sphinx, error: Exception | None) -> None:
-    """An error if a link of the finished site leads nowhere, or a page needs another host."""
-    if error is None and app.builder.format == "html" and (wrong := broken_links(Path(app.outdir).resolve())):
+def finish_site(app: Sphinx, error: Exception | None) -> None:
+    """The report as one file goes along; an error if a link of the site leads nowhere, or a page needs another host."""
+    if error is not None or app.builder.format != "html":
+        return
+    shutil.copy(Path(app.srcdir) / "report" / "report.html", app.outdir)
+    if wrong := broken_links(Path(app.outdir).resolve()):
         raise ExtensionError("the site has broken links:\n" + "\n".join(wrong))
 
 
@@ -88,5 +92,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write_pages)
     app.connect("include-read", link_pages)
     app.connect("doctree-read", link_names)
-    app.connect("build-finished", check_site)
+    app.connect("build-finished", finish_site)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

